@@ -1,0 +1,39 @@
+# One environment serves every target: .venv, made by `make install`.
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.installed
+
+.PHONY: all install demo lint fix test docs bench train-embedded clean
+all: lint test
+
+install: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $(STAMP)
+
+demo: install
+	sh docs/demo.sh $(BIN)/mplus
+
+lint: install
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+fix: install
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+test: lint
+	$(BIN)/python -m pytest
+
+docs: install
+	$(BIN)/python -m mplus_cli.commands.reference docs/commands.md
+
+bench: install
+	$(BIN)/mplus bench write
+	$(BIN)/mplus bench generate
+
+clean:
+	rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache
