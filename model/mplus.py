@@ -1,0 +1,186 @@
+"""M+ on stock Llama layers: memory enters a layer only as a prefix of keys and values.
+
+Only prompt (or chunk) rows become queries, and the residual never carries memory rows on, so a stock
+`LlamaDecoderLayer` with a cache whose first positions are the memory computes M+ exactly. Weights live here; memory is
+a value that is passed in and handed back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from transformers import Cache, DynamicCache, LlamaForCausalLM
+from transformers.models.llama.modeling_llama import rotate_half
+
+from model.adapters import add_adapters, lora_layers
+from model.config import MPlusConfig
+from model.retriever import Retriever
+
+
+class KeysValues(NamedTuple):
+    """Keys before RoPE and values of memory rows in one layer: each (B, H_kv, P, hd)."""
+
+    keys: Tensor
+    values: Tensor
+
+
+PrefixOf = Callable[[int, Tensor], KeysValues]  # (layer, hidden entering it (B, n, d)) -> the memory that it sees
+
+
+class MPlus(nn.Module):
+    """A Llama, its per-layer bos rows, positional bias of new rows, first context, and retriever."""
+
+    def __init__(self, config: MPlusConfig) -> None:
+        super().__init__()
+        self.config = config
+        width, layers = config.llama.hidden_size, config.layers
+        self.llama = LlamaForCausalLM(config.llama)
+        self.bos_embedding = nn.Parameter(torch.randn(layers, 1, width) * 0.02)
+        self.new_memory_positional_emb = nn.Parameter(torch.zeros(1, 1, width))
+        self.start_memory = nn.Parameter(torch.randn(layers, config.memory_rows, width) * 0.02)
+        self.retrievers = nn.ModuleList(
+            Retriever(width, config.retriever_dim, config.retriever_layers) if config.retriever_dim else nn.Identity()
+            for _ in range(layers)
+        )
+        self.lora_layers: list[nn.Module] = []
+        if config.adapters is not None:
+            add_adapters(self.llama.model, config.adapters)
+            self.lora_layers = lora_layers(self.llama.model)
+        if config.rope_bf16:
+            round_rotary_frequencies(self.llama)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.llama.model.embed_tokens.weight.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Number format of the weights."""
+        return self.llama.model.embed_tokens.weight.dtype
+
+    def layer(self, index: int) -> nn.Module:
+        """The stock decoder layer."""
+        return self.llama.model.layers[index]
+
+    def normed(self, index: int, rows: Tensor) -> Tensor:
+        """Rows after the layer's input norm, what all its projections read."""
+        return self.layer(index).input_layernorm(rows)
+
+    def project_layer(self, index: int, rows: Tensor) -> KeysValues:
+        """Read form of hidden rows in one layer: (B, P, d) -> keys before RoPE and values (B, H_kv, P, hd)."""
+        attention, hidden = self.layer(index).self_attn, self.normed(index, rows)
+        return KeysValues(*(self.as_heads(part(hidden)) for part in (attention.k_proj, attention.v_proj)))
+
+    def as_heads(self, flat: Tensor) -> Tensor:
+        """(B, P, H_kv * hd) -> (B, H_kv, P, hd)."""
+        return flat.unflatten(-1, (-1, self.config.head_dim)).transpose(1, 2)
+
+    def query(self, index: int, hidden: Tensor) -> Tensor:
+        """Retrieval queries of hidden states entering a layer: (B, n, d) -> (B, n, h)."""
+        return self.retrievers[index].query(self.normed(index, hidden))
+
+    def key(self, index: int, rows: Tensor) -> Tensor:
+        """Retrieval keys of memory rows: (B, P, d) -> (B, P, h)."""
+        return self.retrievers[index].key(self.normed(index, rows))
+
+    def rotary(self, positions: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
+        """cos and sin at positions (P,): each (1, P, hd)."""
+        return self.llama.model.rotary_emb(like, positions[None])
+
+    def embed(self, ids: Tensor) -> Tensor:
+        """Token embeddings: (B, n) -> (B, n, d)."""
+        return self.llama.model.embed_tokens(ids)
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Final norm and head: (..., d) -> (..., V)."""
+        return self.llama.lm_head(self.llama.model.norm(hidden))
+
+    def start_rows(self, batch: int = 1) -> Tensor:
+        """First context of a document: (L, B, K, d)."""
+        return self.start_memory[:, None].expand(-1, batch, -1, -1)
+
+    def layers_behind(
+        self,
+        hidden: Tensor,
+        prefix_of: PrefixOf,
+        cache: Cache | None = None,
+        before: Callable[[int, Tensor], Tensor] = lambda index, hidden: hidden,
+    ) -> Iterator[Tensor]:
+        """Run hidden (B, n, d) through the decoder behind a memory prefix; yields the output of every layer.
+
+        `before` may change what enters a layer. The bos row of each layer is put in front of the prefix here, and
+        positions are counted from it, the same in all layers.
+        """
+        cache = DynamicCache() if cache is None else cache
+        for index in range(self.config.layers):
+            prefix = self._with_bos(index, prefix_of(index, hidden))
+            if index == 0:
+                length, count = prefix.keys.shape[2], hidden.shape[1]
+                positions = torch.arange(length + count, device=hidden.device)
+                cos, sin = self.rotary(positions, hidden)
+                mask = visible(count, length, hidden.device)
+            cache.update(rotate(prefix.keys, cos[:, :length], sin[:, :length]), prefix.values, index)
+            hidden = self.layer(index)(
+                before(index, hidden),
+                attention_mask=mask,
+                past_key_values=cache,
+                position_embeddings=(cos[:, length:], sin[:, length:]),
+            )
+            yield hidden
+
+    def _with_bos(self, index: int, prefix: KeysValues) -> KeysValues:
+        if not self.config.bos_row:
+            return prefix
+        bos = self.project_layer(index, self.bos_embedding[index][None].to(self.dtype))
+        batch = prefix.keys.shape[0]
+        return KeysValues(
+            *(torch.cat([one.expand(batch, -1, -1, -1), many], 2) for one, many in zip(bos, prefix, strict=True))
+        )
+
+    def read(self, ids: Tensor, prefix_of: PrefixOf, cache: Cache | None = None) -> Tensor:
+        """Hidden states of a prompt behind a memory: (B, n) -> (B, n, d), before the final norm."""
+        *_, hidden = self.layers_behind(self.embed(ids), prefix_of, cache)
+        return hidden
+
+    def write(self, ids: Tensor, newest: Tensor) -> tuple[Tensor, Tensor]:
+        """Turn a chunk into memory behind the newest rows (spec, 4.1).
+
+        ids (B, n), newest (L, B, K, d) -> new rows (L, B, K, d), and the hidden states of the chunk (B, n, d) before
+        the final norm. A chunk shorter than K has its first K - n rows re-processed from the newest ones.
+        """
+        count = self.config.memory_rows
+        short = max(0, count - ids.shape[1])
+
+        def prefix_of(index: int, hidden: Tensor) -> KeysValues:
+            return self.project_layer(index, newest[index][:, : count - short])
+
+        def before(index: int, hidden: Tensor) -> Tensor:
+            hidden = torch.cat([newest[index][:, count - short :], hidden[:, short:]], 1) if short else hidden
+            biased = hidden[:, -count:] + self.new_memory_positional_emb
+            return torch.cat([hidden[:, :-count], biased], 1) if hidden.shape[1] > count else biased
+
+        hidden = torch.nn.functional.pad(self.embed(ids), (0, 0, short, 0))
+        outputs = list(self.layers_behind(hidden, prefix_of, before=before))
+        return torch.stack([output[:, -count:] for output in outputs]), outputs[-1][:, short:]
+
+
+def visible(count: int, prefix: int, device: torch.device) -> Tensor | None:
+    """Who sees whom: every query the whole prefix, queries causal among themselves. (1, 1, n, P + n) or None for n 1."""
+    if count == 1:
+        return None
+    return torch.ones(count, prefix + count, dtype=torch.bool, device=device).tril(prefix)[None, None]
+
+
+def rotate(keys: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """RoPE on keys (B, H, P, hd) with cos and sin (1, P, hd)."""
+    return keys * cos[:, None] + rotate_half(keys) * sin[:, None]
+
+
+def round_rotary_frequencies(llama: LlamaForCausalLM) -> None:
+    """Round the rotary frequencies to bf16, after their scaling: the published weights were trained so."""
+    buffer = llama.model.rotary_emb.inv_freq
+    buffer.copy_(buffer.to(torch.bfloat16))
