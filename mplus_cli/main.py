@@ -1,0 +1,243 @@
+"""The `mplus` command: global options, commands loaded at the first use, errors turned into exit codes.
+
+Every command is a module of `mplus_cli.commands` with an `app`. None of them imports torch before it needs it.
+"""
+
+from __future__ import annotations
+
+import errno
+import importlib
+import os
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Iterator, MutableMapping, Sequence
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, Any, NoReturn
+
+import typer
+from typer.core import TyperGroup
+
+from mplus_cli import terminal
+from mplus_cli.commands.app import CONTEXT
+from mplus_cli.errors import Interrupted, MplusError, NotEnoughSpace, UsageError
+
+COMMANDS = (  # in the order of a first day with mplus
+    "ingest",
+    "ask",
+    "chat",
+    "next",
+    "library",
+    "docs",
+    "plan",
+    "model",
+    "doctor",
+    "config",
+    "bench",
+    "train",
+    "completion",
+)
+GLOBAL_FLAGS = ("--no-color", "--offline", "--debug", "--quiet", "--verbose", "-q", "-v")
+COMPLETE_VARIABLE = "_MPLUS_COMPLETE"
+BROKEN_PIPE, TERMINATED = 141, 143
+
+
+class LazyCommands(MutableMapping[str, Any]):
+    """The table of commands; a command's module is imported when the command is looked up."""
+
+    def __init__(self) -> None:
+        self.loaded: dict[str, Any] = {}
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in COMMANDS:
+            raise KeyError(name)
+        if name not in self.loaded:
+            module = importlib.import_module(f"mplus_cli.commands.{name}")
+            self.loaded[name] = typer.main.get_command(module.app)
+            self.loaded[name].name = name
+        return self.loaded[name]
+
+    def __setitem__(self, name: str, command: Any) -> None:
+        self.loaded[name] = command
+
+    def __delitem__(self, name: str) -> None:
+        del self.loaded[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(COMMANDS)
+
+    def __len__(self) -> int:
+        return len(COMMANDS)
+
+
+class MplusGroup(TyperGroup):
+    """The root: its commands are lazy, and its flags may stand anywhere on the line."""
+
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        self.commands = LazyCommands()
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Move global flags to the front: `mplus ask -q ...` is `mplus -q ask ...`."""
+        return super().parse_args(ctx, hoist(args))
+
+
+def hoist(arguments: Sequence[str]) -> list[str]:
+    """Arguments with the global flags in front; what stands after `--` is left alone."""
+    end = list(arguments).index("--") if "--" in arguments else len(arguments)
+    flags = [word for word in arguments[:end] if word in GLOBAL_FLAGS]
+    return [*flags, *(word for word in arguments[:end] if word not in GLOBAL_FLAGS), *arguments[end:]]
+
+
+app = typer.Typer(
+    cls=MplusGroup,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    no_args_is_help=True,
+    context_settings=CONTEXT,
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        terminal.raw(f"mplus {version('mplus')}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and leave.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only results and errors.")] = False,
+    verbose: Annotated[int, typer.Option("--verbose", "-v", count=True, help="Say more about what happens.")] = 0,
+    no_color: Annotated[bool, typer.Option("--no-color", help="Plain text; NO_COLOR does the same.")] = False,
+    offline: Annotated[bool, typer.Option("--offline", help="Refuse whatever needs the network.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+) -> None:
+    """Read books into a long-term memory, ask for months, get the page with the answer.
+
+    \b
+      mplus ingest war_and_peace.epub --library novels
+      mplus ask --library novels "Who betrayed Pierre?"
+      mplus chat --library novels
+
+    Nothing is sent anywhere: only `mplus model pull` uses the network. The flags below may stand anywhere on the line.
+    """
+    terminal.configure(colour=not no_color, quiet=quiet, verbosity=verbose, debug=debug, json=terminal.wants_json())
+    if offline:
+        os.environ["MPLUS_OFFLINE"] = "1"
+    if os.environ.get("MPLUS_OFFLINE", "").lower() in ("1", "true", "yes", "on"):
+        os.environ["HF_HUB_OFFLINE"] = os.environ["TRANSFORMERS_OFFLINE"] = "1"
+
+
+# ------------------------------------------------------------------------------------------------------------ running
+
+
+def run(arguments: Sequence[str] | None = None) -> NoReturn:
+    """The program: run a command line and leave with its exit code."""
+    sys.exit(execute(sys.argv[1:] if arguments is None else arguments))
+
+
+def execute(arguments: Sequence[str]) -> int:
+    """Run a command line; returns the exit code of docs/errors.md. Errors are shown, never raised."""
+    signal.signal(signal.SIGTERM, _terminate)
+    before = list(arguments)[: list(arguments).index("--")] if "--" in arguments else arguments
+    terminal.configure(json="--json" in before, debug="--debug" in before, colour="--no-color" not in before)
+    command = typer.main.get_command(app)
+    try:
+        if COMPLETE_VARIABLE in os.environ:
+            _complete(command)
+        with command.make_context("mplus", list(arguments) or ["--help"]) as context:
+            command.invoke(context)
+        sys.stdout.flush()
+        return 0
+    except typer.Exit as leaving:
+        return leaving.exit_code
+    except (BrokenPipeError, KeyboardInterrupt, typer.Abort, Exception) as error:
+        return _end(error)
+
+
+def _terminate(signum: int, frame: FrameType | None) -> NoReturn:
+    raise SystemExit(TERMINATED)
+
+
+def _complete(command: Any) -> None:
+    from typer.completion import completion_init
+
+    completion_init()
+    command.main(prog_name="mplus", complete_var=COMPLETE_VARIABLE)
+
+
+def _end(error: BaseException) -> int:
+    """Show an error; returns its exit code."""
+    if isinstance(error, BrokenPipeError) or (isinstance(error, OSError) and error.errno == errno.EPIPE):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the interpreter flushes once more at its end
+        return BROKEN_PIPE
+    shown = as_mplus_error(error)
+    try:
+        terminal.show_error(shown)
+    except BrokenPipeError:
+        return BROKEN_PIPE
+    return shown.exit_code
+
+
+def as_mplus_error(error: BaseException) -> MplusError:
+    """Any error as one that a person can read: of our tree, of the command line, of the system, or unexpected."""
+    if isinstance(error, MplusError):
+        return error
+    if isinstance(error, KeyboardInterrupt | typer.Abort):
+        return Interrupted("Interrupted.")
+    if isinstance(error, typer.TyperException):
+        return _usage_error(error)
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return NotEnoughSpace(f"The disk is full: {error.filename or error.strerror}.").with_traceback(
+            error.__traceback__
+        )
+    if isinstance(error, MemoryError):
+        return NotEnoughSpace("There is not enough memory.").with_traceback(error.__traceback__)
+    if isinstance(error, PermissionError):
+        return MplusError(
+            f"No permission: {error.filename or error}.", "Check the owner and the permissions of that path."
+        ).with_traceback(error.__traceback__)
+    return _unexpected(error)
+
+
+def _usage_error(error: Any) -> UsageError:
+    """A mistake on the command line, with the help page of the command it was made on."""
+    context = getattr(error, "ctx", None)
+    path = context.command_path if context is not None else "mplus"
+    if type(error).__name__ == "NoArgsIsHelpError":
+        return UsageError(f"`{path}` needs a command.", f"See `{path} --help`.")
+    return UsageError(error.format_message(), f"See `{path} --help`.")
+
+
+def _unexpected(error: BaseException) -> MplusError:
+    """A fault of ours: one line for the person, the traceback in a file of the state folder."""
+    summary = f"Unexpected {type(error).__name__}: {error}"
+    try:
+        path = _write_traceback(error)
+    except Exception:  # the report must not hide the fault
+        return MplusError(summary).with_traceback(error.__traceback__)
+    return MplusError(summary, f"The traceback is in {path}; --debug shows it.").with_traceback(error.__traceback__)
+
+
+def _write_traceback(error: BaseException) -> Path:
+    from mplus_cli.settings import places
+
+    folder = places().state
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path = folder / "errors.log"
+    stamp = time.strftime("%Y-%m-%d %H:%M:%S")
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "a", encoding="utf-8") as log:
+        log.write(f"--- {stamp} {' '.join(sys.argv[1:2])}\n{''.join(traceback.format_exception(error))}\n")
+    return path
+
+
+if __name__ == "__main__":
+    run()

@@ -1,0 +1,268 @@
+"""The one place that prints: results on stdout, messages on stderr, and nothing that could steer a terminal.
+
+Books, file names and errors may hold escape sequences. Everything that is shown passes `clean` (sequences are taken
+out) or `neutral` (each dangerous character becomes U+FFFD, so that offsets into the text stay true).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+import sys
+import traceback
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TextIO
+
+from mplus_cli.errors import MplusError, UsageError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_ESCAPE_SEQUENCE = re.compile(  # only whole sequences are taken out: a stray introducer must not eat the line
+    r"\x1b\][^\n\x07\x1b]*(?:\x07|\x1b\\)"  # operating system command: title, clipboard, hyperlink
+    r"|\x1b[PX^_][^\n\x1b]*\x1b\\"  # device control and other strings
+    r"|\x1b\[[0-?]*[ -/]*[@-~]"  # control sequence: colour, cursor, erase
+    r"|\x1b[ -/]*[0-Z\\^-~]"  # short sequences: reset, character sets
+)
+_DANGEROUS = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f"  # C0 without tab and newline, delete, C1
+    "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"  # bidirectional controls
+    "\ud800-\udfff]"  # lone surrogates, which no stream can encode
+)
+REPLACEMENT = "\ufffd"
+
+
+def clean(text: str) -> str:
+    """Text without control sequences, control characters and bidirectional controls; newlines and tabs stay."""
+    return _DANGEROUS.sub("", _ESCAPE_SEQUENCE.sub("", text.replace("\r\n", "\n").replace("\r", "\n")))
+
+
+def one_line(text: str) -> str:
+    """Clean text on one line, for titles and errors."""
+    return " ".join(clean(text).split())
+
+
+def neutral(text: str) -> str:
+    """Text of the same length whose control characters are U+FFFD, for text that others address by offset."""
+    return _DANGEROUS.sub(REPLACEMENT, text)
+
+
+def neutral_values(value: Any) -> Any:
+    """A JSON value whose strings are neutral and whose numbers are finite (JSON knows no others: null)."""
+    if isinstance(value, str):
+        return neutral(value)
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {neutral(str(key)): neutral_values(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [neutral_values(item) for item in value]
+    return value
+
+
+# ------------------------------------------------------------------------------------------------------------ streams
+
+
+@dataclass(slots=True)
+class _Streams:
+    """How this process talks: its two consoles (made at the first use: rich is not free) and its flags."""
+
+    out: Console | None = None
+    err: Console | None = None
+    colour: bool = True
+    quiet: bool = False
+    verbosity: int = 0
+    debug: bool = False
+    json: bool = False
+
+
+_streams = _Streams()
+
+
+def configure(
+    *, colour: bool = True, quiet: bool = False, verbosity: int = 0, debug: bool = False, json: bool = False
+) -> None:
+    """Set how this process talks; called once, before a command runs. `json` asks for errors as JSON, too."""
+    global _streams
+    _streams = _Streams(None, None, colour, quiet, verbosity, debug, json)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
+
+
+def debugging() -> bool:
+    """True with --debug: tracebacks are wanted."""
+    return _streams.debug
+
+
+def is_quiet() -> bool:
+    """True with --quiet: only results and errors are wanted."""
+    return _streams.quiet
+
+
+def wants_json() -> bool:
+    """True with --json."""
+    return _streams.json
+
+
+def _no_escapes(stream: TextIO) -> bool:
+    """True where not even bold is wanted: --no-color, NO_COLOR (wins over FORCE_COLOR), a dumb terminal."""
+    if not _streams.colour or os.environ.get("NO_COLOR"):
+        return True
+    return not os.environ.get("FORCE_COLOR") and (os.environ.get("TERM") == "dumb" or not is_terminal(stream))
+
+
+def is_terminal(stream: TextIO) -> bool:
+    """True when a person looks at the stream, whatever FORCE_COLOR says."""
+    try:
+        return stream.isatty()
+    except ValueError:  # closed
+        return False
+
+
+def is_animated() -> bool:
+    """True when stderr can show a moving progress bar."""
+    return is_terminal(sys.stderr) and os.environ.get("TERM") != "dumb"
+
+
+def can_prompt() -> bool:
+    """True when a person can be asked: stdin and stderr are both terminals."""
+    return is_terminal(sys.stdin) and is_terminal(sys.stderr)
+
+
+def _console(stderr: bool) -> Console:
+    from rich.console import Console
+
+    class QuietPipeConsole(Console):
+        """A reader that went away ends the process like SIGPIPE would, without a word."""
+
+        def on_broken_pipe(self) -> None:
+            raise BrokenPipeError
+
+    stream = sys.stderr if stderr else sys.stdout
+    colour_system: Any = None if _no_escapes(stream) else "auto"
+    width = None if is_terminal(stream) or os.environ.get("COLUMNS") else 400  # tables in pipes are not cut
+    return QuietPipeConsole(
+        stderr=stderr, color_system=colour_system, markup=False, emoji=False, highlight=False, width=width
+    )
+
+
+def out_console() -> Console:
+    """The console of results."""
+    if _streams.out is None:
+        _streams.out = _console(stderr=False)
+    return _streams.out
+
+
+def err_console() -> Console:
+    """The console of messages and progress."""
+    if _streams.err is None:
+        _streams.err = _console(stderr=True)
+    return _streams.err
+
+
+# -------------------------------------------------------------------------------------------------------------- words
+
+
+def out(text: str = "", style: str = "", end: str = "\n") -> None:
+    """A result for people on stdout; wrapped by words on a terminal, never in a pipe."""
+    from rich.text import Text
+
+    out_console().print(Text(clean(text), style=style), end=end, soft_wrap=not is_terminal(sys.stdout))
+
+
+def stream(text: str) -> None:
+    """A piece of a streamed result, shown at once; the terminal wraps it."""
+    sys.stdout.write(clean(text))
+    sys.stdout.flush()
+
+
+def raw(text: str) -> None:
+    """Text on stdout character for character (neutral), so that offsets into it stay true."""
+    sys.stdout.write(neutral(text))
+    sys.stdout.flush()
+
+
+def say(text: str = "", style: str = "") -> None:
+    """A message on stderr; silent with --quiet."""
+    if _streams.quiet:
+        return
+    from rich.text import Text
+
+    err_console().print(Text(clean(text), style=style), soft_wrap=not is_terminal(sys.stderr))
+
+
+def detail(text: str) -> None:
+    """A message on stderr for those who asked with -v."""
+    if _streams.verbosity > 0:
+        say(text, style="dim")
+
+
+def warn(text: str) -> None:
+    """A warning on stderr."""
+    say(f"warning: {one_line(text)}", style="yellow")
+
+
+def json_line(value: Any) -> None:
+    """One JSON object on one line of stdout."""
+    plain_ascii = (getattr(sys.stdout, "encoding", None) or "ascii").lower().replace("-", "") != "utf8"
+    sys.stdout.write(json.dumps(neutral_values(value), ensure_ascii=plain_ascii, allow_nan=False) + "\n")
+    sys.stdout.flush()
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[object]], right: Sequence[str] = ()) -> None:
+    """A table on stdout: `right` names the columns of numbers."""
+    from rich.table import Table
+    from rich.text import Text
+
+    grid = Table(box=None, pad_edge=False, header_style="bold", show_edge=False)
+    for column in columns:
+        grid.add_column(column, justify="right" if column in right else "left", overflow="fold")
+    for row in rows:
+        grid.add_row(*(Text(one_line(str(cell))) for cell in row))
+    out_console().print(grid)
+
+
+def confirm(question: str, yes: bool) -> None:
+    """Ask before something is destroyed; --yes answers beforehand, and where nobody can be asked it is required."""
+    if yes:
+        return
+    if not can_prompt():
+        raise UsageError(f"{one_line(question)} Nobody can be asked here.", "Add --yes to answer beforehand.")
+    sys.stderr.write(f"{one_line(question)} [y/N] ")
+    sys.stderr.flush()
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+        raise MplusError("Nothing was changed.", "Answer y, or add --yes.")
+
+
+# ------------------------------------------------------------------------------------------------------------- errors
+
+
+def error_json(error: MplusError) -> dict[str, Any]:
+    """An error as scripts see it."""
+    return {
+        "error": {
+            "class": type(error).__name__,
+            "message": one_line(error.message),
+            "remedy": one_line(error.remedy),
+            "exit_code": error.exit_code,
+        }
+    }
+
+
+def show_error(error: MplusError) -> None:
+    """One line and a remedy on stderr, or an object on stdout with --json; the traceback only with --debug."""
+    if _streams.debug:
+        sys.stderr.write(clean("".join(traceback.format_exception(error))))
+    if _streams.json:
+        json_line(error_json(error))
+        return
+    from rich.text import Text
+
+    line = Text.assemble(("error: ", "bold red"), one_line(error.message))
+    err_console().print(line, soft_wrap=True)
+    if error.remedy:
+        err_console().print(Text(f"  {one_line(error.remedy)}", style="dim"), soft_wrap=True)
