@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -23,7 +24,9 @@ def add_adapters(llama: nn.Module, config: AdapterConfig) -> None:
             lora_dropout=config.dropout,
             target_modules=list(config.targets),
         )
-        inject_adapter_in_model(lora, llama, adapter_name=name)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Already found a `peft_config`")  # the second adapter is wanted
+            inject_adapter_in_model(lora, llama, adapter_name=name)
 
 
 def lora_layers(module: nn.Module) -> list[nn.Module]:

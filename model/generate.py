@@ -1,0 +1,213 @@
+"""Reading: a prompt behind a memory, then tokens one by one, or the likelihood of given continuations."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+from transformers import Cache
+from transformers.cache_utils import DynamicLayer
+
+from model.adapters import READ, using
+from model.membership import Membership
+from model.memory import RowTable, as_prefix
+from model.mplus import KeysValues, MPlus
+from model.retriever import oldest_first, scores, top_rows
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """What a question may see: all rows of a view, and which of them are pool and long-term."""
+
+    table: RowTable
+    membership: Membership
+
+
+@dataclass(slots=True)
+class RetrievalTrace:
+    """What a prompt recalled: per layer row numbers oldest first with their scores, and the scores of the pool."""
+
+    recalled: list[Tensor] = field(default_factory=list)  # (R,) row numbers
+    recalled_scores: list[Tensor] = field(default_factory=list)  # (R,)
+    pool: list[Tensor] = field(default_factory=list)  # (n_pool,) row numbers
+    pool_scores: list[Tensor] = field(default_factory=list)  # (n_pool,)
+
+
+class RoomyLayer(DynamicLayer):
+    """A cache layer with room for what comes: appending writes in place instead of copying the whole prefix."""
+
+    def __init__(self, room: int) -> None:
+        super().__init__()
+        self.room, self.length = room, 0
+
+    def update(
+        self, key_states: Tensor, value_states: Tensor, *args: object, **kwargs: object
+    ) -> tuple[Tensor, Tensor]:
+        """Append (B, H, n, hd) and return everything so far; grows by half where the room is used up."""
+        if not self.is_initialized:
+            self.lazy_initialization(key_states, value_states)
+            self._keys = self._values = key_states[:, :, :0]
+        end = self.length + key_states.shape[2]
+        if end > self._keys.shape[2]:
+            self._grow(key_states, max(end + self.room, end * 3 // 2 if self.length else 0))
+        self._keys[:, :, self.length : end] = key_states
+        self._values[:, :, self.length : end] = value_states
+        self.crop_to(end)
+        return self.keys, self.values
+
+    def _grow(self, like: Tensor, room: int) -> None:
+        for name in ("_keys", "_values"):
+            old = getattr(self, name)
+            new = like.new_empty(*like.shape[:2], room, like.shape[3])
+            new[:, :, : self.length] = old[:, :, : self.length]
+            setattr(self, name, new)
+
+    def crop_to(self, length: int) -> None:
+        """Forget everything behind a position."""
+        self.length = length
+        self.keys, self.values = self._keys[:, :, :length], self._values[:, :, :length]
+
+
+def roomy_cache(layers: int, room: int) -> Cache:
+    """A cache of all layers; `room` positions are kept free behind the prefix."""
+    return Cache(layers=[RoomyLayer(room) for _ in range(layers)])
+
+
+class Reader:
+    """Answers behind one memory; pool rows are gathered once, long-term rows as a prompt recalls them."""
+
+    def __init__(self, model: MPlus, memory: Memory) -> None:
+        self.model, self.memory = model, memory
+        self.pool = [self._stored(layer, rows) for layer, rows in enumerate(memory.membership.pool)]
+
+    def _stored(self, layer: int, rows: Tensor) -> KeysValues:
+        if not len(rows):
+            empty = torch.zeros(0, self.model.config.key_value_dim)
+            return as_prefix(self.model, empty, empty)
+        return as_prefix(self.model, *self.memory.table.gather(layer, rows))
+
+    def _recall(self, layer: int, hidden: Tensor, trace: RetrievalTrace) -> Tensor:
+        """Row numbers that the hidden states (1, n, d) entering a layer recall, in prefix order (spec, 5.2)."""
+        membership, count = self.memory.membership, self.model.config.recall_rows
+        pool = membership.pool[layer]
+        if membership.cyclic and membership.cyclic[layer]:
+            rows = _cyclic(membership, layer, count)
+            values = torch.zeros(len(self.memory.table))
+        else:
+            values = self._scores(layer, hidden)
+            rows = self._best(layer, values, count)
+        trace.recalled.append(rows)
+        trace.recalled_scores.append(values[rows])
+        trace.pool.append(pool)
+        trace.pool_scores.append(values[pool])
+        return rows
+
+    def _scores(self, layer: int, hidden: Tensor) -> Tensor:
+        if not self.model.config.retriever_dim:
+            return torch.zeros(len(self.memory.table))
+        return scores(self.model.query(layer, hidden)[0], self.memory.table.retrieval(layer)).cpu()
+
+    def _best(self, layer: int, values: Tensor, count: int) -> Tensor:
+        membership = self.memory.membership
+        if membership.candidates is not None:
+            candidates = membership.candidates[layer]
+            chosen = top_rows(values[candidates], count)
+            return candidates[oldest_first(chosen, membership.ages[layer] if membership.ages else None)]
+        long_term = values.clone()
+        long_term[membership.pool[layer]] = -torch.inf
+        return top_rows(long_term, min(count, len(values) - len(membership.pool[layer])))
+
+    @torch.no_grad()
+    def prefill(self, ids: Tensor, room: int = 64) -> tuple[Tensor, Cache, RetrievalTrace]:
+        """Read a prompt (1, n): hidden states before the final norm (1, n, d), the cache behind it, and what it recalled."""
+        trace = RetrievalTrace()
+        cache = roomy_cache(self.model.config.layers, ids.shape[1] + room)
+
+        def prefix_of(layer: int, hidden: Tensor) -> KeysValues:
+            rows = self._recall(layer, hidden, trace)
+            recalled, pool = self._stored(layer, rows), self.pool[layer]
+            return KeysValues(*(torch.cat(pair, 2) for pair in zip(recalled, pool, strict=True)))
+
+        with using(self.model, READ):
+            hidden = self.model.read(ids, prefix_of, cache)
+        return hidden, cache, trace
+
+    def generate(self, ids: Tensor, sampling: Sampling) -> Iterator[int]:
+        """Answer tokens one by one, until a stop id (not yielded) or the limit."""
+        hidden, cache, _ = self.prefill(ids, sampling.max_tokens)
+        yield from continue_from(self.model, hidden[:, -1:], cache, sampling)
+
+    @torch.no_grad()
+    def likelihoods(self, ids: Tensor, continuations: list[Tensor]) -> list[Tensor]:
+        """Log-likelihood of every token of each continuation (m,) after a prompt (1, n): one read, then one pass each."""
+        hidden, cache, _ = self.prefill(ids, max(map(len, continuations), default=0))
+        length, first = cache.layers[0].length, self.model.logits(hidden[:, -1:])[:, -1]
+        found = []
+        for tokens in continuations:
+            rest = decode(self.model, tokens[None, :-1], cache) if len(tokens) > 1 else hidden[:, :0]
+            logits = torch.cat([first[:, None], self.model.logits(rest)], 1)[0].float().log_softmax(-1)
+            found.append(logits.gather(1, tokens[:, None])[:, 0])
+            for layer in cache.layers:
+                layer.crop_to(length)
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How answers are drawn: greedy at temperature 0."""
+
+    max_tokens: int = 64
+    temperature: float = 0.0
+    seed: int = 0
+    stop_ids: frozenset[int] = frozenset()
+
+
+def _cyclic(membership: Membership, layer: int, count: int) -> Tensor:
+    assert membership.candidates is not None
+    merged = membership.candidates[layer]
+    if not len(merged):
+        return merged  # the released code would loop for ever here; nothing to recall is nothing recalled
+    repeats = -(-count // len(merged))
+    tiled = torch.arange(len(merged)).repeat(repeats)[-count:]
+    ages = membership.ages[layer] if membership.ages else None
+    return merged[oldest_first(tiled, ages)]
+
+
+@torch.no_grad()
+def decode(model: MPlus, ids: Tensor, cache: Cache) -> Tensor:
+    """Plain Llama steps behind a filled cache: (1, n) tokens -> (1, n, d) before the final norm; nothing is recalled."""
+    with using(model, READ):
+        return _decode(model, ids, cache)
+
+
+def _decode(model: MPlus, ids: Tensor, cache: Cache) -> Tensor:
+    length, count = cache.layers[0].length, ids.shape[1]
+    hidden = model.embed(ids)
+    rotary = model.rotary(torch.arange(length, length + count, device=ids.device), hidden)
+    mask = None
+    if count > 1:
+        mask = torch.ones(count, length + count, dtype=torch.bool, device=ids.device).tril(length)[None, None]
+    for index in range(model.config.layers):
+        hidden = model.layer(index)(hidden, attention_mask=mask, past_key_values=cache, position_embeddings=rotary)
+    return hidden
+
+
+def continue_from(model: MPlus, last: Tensor, cache: Cache, sampling: Sampling) -> Iterator[int]:
+    """Tokens after a prefill; `last` is the hidden state of the prompt's last token (1, 1, d)."""
+    generator = torch.Generator(device="cpu").manual_seed(sampling.seed)
+    for step in range(sampling.max_tokens):
+        token = sample(model.logits(last)[0, -1], sampling.temperature, generator)
+        if token in sampling.stop_ids:
+            return
+        yield token
+        if step + 1 < sampling.max_tokens:
+            last = decode(model, torch.tensor([[token]], device=last.device), cache)
+
+
+def sample(logits: Tensor, temperature: float, generator: torch.Generator) -> int:
+    """One token id from logits (V,)."""
+    if temperature <= 0:
+        return int(logits.argmax())
+    return int(torch.multinomial((logits.float().cpu() / temperature).softmax(-1), 1, generator=generator))

@@ -1,0 +1,213 @@
+"""Planted facts: sentences about invented people, hidden in running text, and the questions that ask for them.
+
+Names, values and templates are parted into those of training and those held out for measuring. In a one-type episode
+all facts are of the same kind, so that only the name tells them apart: mixed kinds give the answer away.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+from model.training.data import Corpus, Episode, Span, Words, flatten
+
+FIRST = (
+    "Anna Marla Tom Peter Alice Rosa Henry Oscar Lucy Emma Victor Hugo Clara Martin Simon Julia Nora Felix Bruno Irene "
+    "Daniel Sarah Paul Maria George Helen Jack Kate Leo Mona Otto Ruth Walter Ella Frank Grace Ivan Jane Karl Lily "
+    "Robert Mary William Edward Arthur Charles Fanny Dora Philip Bertha Ned Polly Giles Hester Ambrose Flora Percy"
+).split()
+LAST = (
+    "Quint Baker Stone Miller Wood Hill King Brook Field Hall Grey Ford West Lake Cook Fox Park Rose Snow Bird Marsh "
+    "Black Swan Cole Wells Hart Bell Penn Lamb Moss Barton Carver Dalton Ellis Foster Graham Harding Jervis Kemp Lowe "
+    "Morton Norris Parsons Ransome Selby Talbot Vernon Wilmot Yates Drew"
+).split()
+HELD_FIRST = "Agnes Ralph Miriam Edgar Sophie Conrad Bridget Cyril Matilda Rupert Wilfred Harriet".split()
+HELD_LAST = "Thorn Castle Winter Drake Finch Archer Plover Hawkes Merton Sloane Bray Chester".split()
+SYLLABLES = [a + b for a in "b d f g k l m n p r s t v z br tr st kl".split() for b in "a e i o u an or el im ut".split()]
+
+CITY = (
+    "Paris London Rome Berlin Madrid Vienna Oslo Dublin Prague Athens Lisbon Cairo Boston Delhi Tokyo Moscow Warsaw "
+    "Geneva Naples York Bristol Dover Bath Leeds Florence Venice Hamburg Brussels Edinburgh Glasgow"
+).split()
+HELD_CITY = "Lima Zurich Bergen Havana Milan Riga Exeter Plymouth Genoa Seville".split()
+JOB = "baker doctor teacher sailor farmer painter lawyer tailor soldier judge cook hunter nurse singer writer smith".split()
+COLOUR = "red blue green white black brown yellow grey golden silver".split()
+ANIMAL = "dog cat horse bird fox cow sheep pig goat mouse bear wolf parrot monkey donkey hen".split()
+THING = "key ring letter map coin book lamp knife watch box".split()
+PLACE = "kitchen garden tower cellar church forest castle stable library attic barn mill harbour cave".split()
+FOOD = "bread cheese apples soup rice honey cake fish eggs milk pears nuts pie ham".split()
+
+# statements, the last one held out; questions, the last one held out; {n} the name, {v} the value, {o} a thing
+TEMPLATES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "city": (
+        ("{n} lives in {v}.", "The home of {n} is in {v}.", "{n} was born in {v}.", "{n} has a house in {v}."),
+        ("Where does {n} live?", "In which town does {n} live?", "Where is the home of {n}?"),
+    ),
+    "number": (
+        ("The secret number of {n} is {v}.", "{n} wrote down the number {v}.", "{n} chose the number {v}."),
+        ("What is the secret number of {n}?", "What number did {n} choose?", "Which number belongs to {n}?"),
+    ),
+    "job": (
+        ("{n} works as a {v}.", "{n} is a {v}.", "{n} became a {v}.", "{n} earned a living as a {v}."),
+        ("What is the job of {n}?", "What does {n} work as?", "What is the trade of {n}?"),
+    ),
+    "animal": (
+        ("{n} has a {v}.", "{n} bought a {v}.", "{n} owned a {v}."),
+        ("What animal does {n} have?", "What did {n} buy?", "Which animal belongs to {n}?"),
+    ),
+    "place": (
+        ("{n} keeps the {o} in the {v}.", "{n} hid the {o} in the {v}.", "{n} left the {o} in the {v}."),
+        ("Where is the {o} of {n}?", "Where did {n} hide the {o}?", "Where did {n} put the {o}?"),
+    ),
+    "food": (
+        ("{n} likes to eat {v}.", "The favourite food of {n} is {v}.", "{n} always asks for {v}."),
+        ("What does {n} like to eat?", "What is the favourite food of {n}?", "What food does {n} like?"),
+    ),
+}
+KINDS = tuple(TEMPLATES)
+PAIR = "pair"  # the stepping stone: the value right behind the name
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """A sentence, a question about it and the answer."""
+
+    sentence: str
+    question: str
+    answer: str
+
+
+def syllables(rng: random.Random) -> str:
+    """An invented name."""
+    return "".join(rng.choice(SYLLABLES) for _ in range(rng.choice((2, 2, 3)))).capitalize()
+
+
+def person(rng: random.Random, held: bool) -> str:
+    """First and last name, of the training or of the held-out lists."""
+    if held:
+        return f"{rng.choice(HELD_FIRST)} {rng.choice(HELD_LAST)}"
+    parts = (rng.choice(names) if rng.random() < 0.6 else syllables(rng) for names in (FIRST, LAST))
+    return " ".join(parts)
+
+
+def value(rng: random.Random, kind: str, held: bool) -> str:
+    """A value of a kind of fact."""
+    if kind == "city":
+        return rng.choice(HELD_CITY) if held else rng.choice(CITY) if rng.random() < 0.7 else syllables(rng)
+    if kind == "number":
+        return str(rng.randrange(100, 1000))
+    if kind == "animal":
+        return f"{rng.choice(COLOUR)} {rng.choice(ANIMAL)}"
+    return rng.choice({"job": JOB, "place": PLACE, "food": FOOD}[kind])
+
+
+def fact(rng: random.Random, kind: str, held: bool = False) -> Fact:
+    """One fact about a new person."""
+    name = person(rng, held)
+    if kind == PAIR:
+        found = value(rng, rng.choice(KINDS), held)
+        return Fact(f"{name} {found}.", f"{name}?", found)
+    found, thing = value(rng, kind, held), rng.choice(THING)
+    statements, questions = TEMPLATES[kind]
+    said = statements[-1] if held else rng.choice(statements[:-1])
+    asked = questions[-1] if held else rng.choice(questions[:-1])
+    return Fact(
+        said.format(n=name, v=found, o=thing), asked.format(n=name, v=found, o=thing), found
+    )
+
+
+def facts(rng: random.Random, count: int, one_type: bool, pairs: float, held: bool = False) -> list[Fact]:
+    """`count` facts about different people; with `one_type` all of one kind."""
+    only = PAIR if rng.random() < pairs else rng.choice(KINDS)
+    found: list[Fact] = []
+    names: set[str] = set()
+    for _ in range(count * 4):
+        one = fact(rng, only if one_type else rng.choice(KINDS), held)
+        if one.question not in names and len(found) < count:
+            names.add(one.question)
+            found.append(one)
+    return found
+
+
+def plant(rng: random.Random, text: list[int], sentences: list[list[int]], ends: object = None) -> tuple[list[int], list[Span]]:
+    """Put token sentences into a text at random places; the text loses as many tokens at its end.
+
+    Returns the tokens (as many as before) and the span of each sentence, in the order given.
+    """
+    room = len(text) - sum(map(len, sentences))
+    assert room >= 0, "facts must fit"
+    cuts = sorted(rng.randrange(room + 1) for _ in sentences)
+    out: list[int] = []
+    spans: list[Span] = []
+    at = 0
+    for cut, sentence in zip(cuts, sentences, strict=True):
+        out += text[at:cut]
+        at = cut
+        spans.append((len(out), len(out) + len(sentence)))
+        out += sentence
+    return out + text[at:room], spans
+
+
+def question_tokens(words: Words, question: str) -> list[int]:
+    """The prompt of a question, up to where the answer starts."""
+    return words.short("Question:") + words.encode(" " + question) + words.short(" Answer:")
+
+
+def answer_tokens(words: Words, answer: str) -> list[int]:
+    """An answer and the newline that ends it."""
+    return words.encode(" " + answer) + words.newline
+
+
+@dataclass(frozen=True, slots=True)
+class NeedleSettings:
+    """How facts are made: per 64 tokens of text, the share of one-type, cloze and name-value episodes."""
+
+    density: tuple[int, ...] = (1, 2, 3)
+    one_type: float = 0.7
+    cloze: float = 0.4
+    pairs: float = 0.3
+    questions: int = 4
+    question_weight: float = 0.1
+
+
+def needle_episode(
+    rng: random.Random, words: Words, corpus: Corpus, total: int, room: int, how: NeedleSettings, held: bool = False
+) -> Episode:
+    """Facts planted in running text, and a prompt that asks for some of them."""
+    count = max(1, round(total / 64 * rng.choice(how.density)))
+    made = facts(rng, count, rng.random() < how.one_type, how.pairs, held)
+    encoded = [words.encode(" " + one.sentence) for one in made]
+    while encoded and sum(map(len, encoded)) > total:
+        encoded.pop()
+        made.pop()
+    tokens, spans = plant(rng, corpus.passage(rng, total), encoded)
+    episode = Episode(tokens, [], [], kind="needle")
+    order = list(range(len(made)))
+    rng.shuffle(order)
+    for index in order[: how.questions]:
+        ask(rng, words, episode, made[index], spans[index], room, how)
+    return episode
+
+
+def ask(
+    rng: random.Random, words: Words, episode: Episode, one: Fact, span: Span, room: int, how: NeedleSettings
+) -> None:
+    """Add a question (or the sentence up to its value) and its answer to the prompt, where there is room."""
+    if rng.random() < how.cloze and one.answer in one.sentence:
+        asked = words.encode(" " + one.sentence[: one.sentence.rindex(one.answer)].rstrip())
+    else:
+        asked = question_tokens(words, one.question)
+    answer = answer_tokens(words, one.answer)
+    start = len(episode.prompt)
+    if start + len(asked) + len(answer) > room:
+        return
+    if not start:
+        episode.query, episode.support = (0, len(asked)), [span]
+    episode.answers.append((start + len(asked), start + len(asked) + len(answer)))
+    episode.prompt += asked + answer
+    episode.weights += [how.question_weight] * len(asked) + [1.0] * len(answer)
+
+
+def passage_of(words: Words, made: list[Fact]) -> list[int]:
+    """Facts as one passage of text."""
+    return flatten(words.encode(" " + one.sentence) for one in made)
