@@ -42,7 +42,7 @@ class AskOptions:
     max_tokens: int = 64
     temperature: float = 0.0
     seed: int = 0
-    strict: bool = False  # raise Abstained where nothing supports an answer
+    strict: bool = False  # Answered(abstained=True) where nothing supports an answer; the command exits with 9
     reread: bool = True  # second pass with the best passages as text
     text_search: bool = True  # full-text search helps the memory
     conversation: tuple[tuple[str, str], ...] = ()

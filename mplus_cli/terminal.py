@@ -123,6 +123,11 @@ def is_terminal(stream: TextIO) -> bool:
         return False
 
 
+def shows_stdout() -> bool:
+    """True when a person watches stdout, so that an answer may be streamed to it."""
+    return is_terminal(sys.stdout)
+
+
 def is_animated() -> bool:
     """True when stderr can show a moving progress bar."""
     return is_terminal(sys.stderr) and os.environ.get("TERM") != "dumb"

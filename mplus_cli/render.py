@@ -1,0 +1,290 @@
+"""Events and records as people see them: progress on stderr, answers and tables on stdout."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from mplus_cli import terminal
+from mplus_cli.events import (
+    Answer,
+    Answered,
+    AskEvent,
+    ChunkRead,
+    DocumentDone,
+    DocumentReport,
+    Event,
+    IngestDone,
+    Loaded,
+    NextEvent,
+    Opened,
+    Ranked,
+    Recalled,
+    Source,
+    Token,
+)
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+PLAIN_SECONDS = 60.0  # between two lines of progress where there is no terminal
+FOUND_BY = {"memory": "the memory", "text": "full-text search", "both": "the memory and full-text search"}
+
+
+# ------------------------------------------------------------------------------------------------------------- words
+
+
+def size(bytes_: float) -> str:
+    """Bytes for people: 1.2 GB."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if abs(bytes_) < 1000:
+            return f"{bytes_:.0f} {unit}" if unit == "B" or bytes_ >= 100 else f"{bytes_:.1f} {unit}"
+        bytes_ /= 1000
+    return f"{bytes_:.1f} TB"
+
+
+def duration(seconds: float) -> str:
+    """Seconds for people: 3 min 20 s."""
+    if seconds < 60:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s"
+
+
+def count(number: int, noun: str) -> str:
+    """A number and its noun: 1 chunk, 1,523 chunks."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def page_words(source: Source) -> str:
+    """A page as its kind allows: printed, of the file, or an estimated place."""
+    if source.page_kind == "location":
+        return f"location {source.page}"
+    if source.page_kind == "index" or not source.page_label:
+        return f"page {source.page}"
+    if source.page_kind == "label" and source.page_label != str(source.page):
+        return f"p. {source.page_label} (page {source.page} of the file)"
+    return f"p. {source.page_label}"
+
+
+def place_words(source: Source) -> str:
+    """Title, chapter and page of a source."""
+    return " · ".join(part for part in (source.title, source.chapter, page_words(source)) if part)
+
+
+# ------------------------------------------------------------------------------------------------------------- ingest
+
+
+def ingest(events: Iterable[Event], as_json: bool) -> IngestDone:
+    """Show an ingest as it goes; returns its end."""
+    shown = _json_events(events) if as_json else _ingest_for_people(events)
+    done = None
+    for event in shown:
+        done = event if isinstance(event, IngestDone) else done
+    assert done is not None, "an ingest ends with IngestDone or an error"
+    return done
+
+
+def _json_events(events: Iterable[Event]) -> Iterator[Event]:
+    for event in events:
+        terminal.json_line(event.to_json())
+        yield event
+
+
+def _ingest_for_people(events: Iterable[Event]) -> Iterator[Event]:
+    with _ingest_progress() as progress:
+        for event in events:
+            if isinstance(event, Opened):
+                _opened(event)
+                progress.open(event)
+            elif isinstance(event, ChunkRead):
+                progress.advance(event)
+            elif isinstance(event, DocumentDone):
+                progress.close()
+                _report(event.report)
+            yield event
+
+
+def _opened(event: Opened) -> None:
+    if event.status == "already-read":
+        return
+    again = f", going on at chunk {event.chunks_read + 1}" if event.chunks_read else ""
+    terminal.say(f"reading {event.title}: {count(event.chunks, 'chunk')}, {count(event.tokens, 'token')}{again}")
+    for warning in event.warnings:
+        terminal.warn(warning)
+
+
+def _report(report: DocumentReport) -> None:
+    """One line for an input: what became of it."""
+    if report.status == "refused":
+        terminal.say(f"refused {report.title}: {terminal.one_line(report.reason)}", style="red")
+        if report.remedy:
+            terminal.say(f"  {report.remedy}", style="dim")
+        return
+    pages = f"{report.pages_read:,} of {count(report.pages_total, 'page')}"
+    words = "already read" if report.status == "already-read" else "read"
+    terminal.out(f"{words} {report.title} · {pages}, {count(report.chunks, 'chunk')} · {report.id}")
+    for line in report.skipped:
+        terminal.warn(f"skipped {line}")
+
+
+class _PlainProgress:
+    """A line per minute, for logs and pipes."""
+
+    def __init__(self) -> None:
+        self.last = time.monotonic()
+
+    def open(self, event: Opened) -> None:
+        self.last = time.monotonic()
+
+    def advance(self, event: ChunkRead) -> None:
+        if time.monotonic() - self.last < PLAIN_SECONDS:
+            return
+        self.last = time.monotonic()
+        terminal.say(
+            f"{event.title or event.document}: chunk {event.chunk:,} of {event.chunks:,}, {event.page},"
+            f" {event.tokens_per_second:,.0f} tokens/s, {duration(event.seconds_left)} left"
+        )
+
+    def close(self) -> None:
+        pass
+
+
+class _BarProgress:
+    """A bar on a terminal, one document at a time."""
+
+    def __init__(self) -> None:
+        self.bar: Progress | None = None
+
+    def open(self, event: Opened) -> None:
+        self.close()
+        if event.status == "already-read":
+            return
+        self.bar = _bar()
+        self.bar.add_task(
+            terminal.one_line(event.title)[:40], total=event.chunks, completed=event.chunks_read, page="", pace=""
+        )
+        self.bar.start()
+
+    def advance(self, event: ChunkRead) -> None:
+        if self.bar is None:
+            return
+        pace = f"{event.tokens_per_second:,.0f} tokens/s · {duration(event.seconds_left)} left"
+        page = terminal.one_line(event.page)[:20]
+        self.bar.update(self.bar.task_ids[0], completed=event.chunk, page=page, pace=pace)
+
+    def close(self) -> None:
+        if self.bar is not None:
+            self.bar.stop()
+        self.bar = None
+
+
+def _bar() -> Progress:
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    return Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TextColumn("chunks · {task.fields[page]} · {task.fields[pace]}", markup=False),
+        console=terminal.err_console(),
+        transient=True,
+    )
+
+
+@contextmanager
+def _ingest_progress() -> Iterator[_PlainProgress | _BarProgress]:
+    """The progress display that fits stderr; a bar is taken away whatever happens."""
+    animated = terminal.is_animated() and not terminal.is_quiet()
+    progress = _BarProgress() if animated else _PlainProgress()
+    try:
+        yield progress
+    finally:
+        progress.close()
+
+
+# ---------------------------------------------------------------------------------------------------------------- ask
+
+
+def ask(events: Iterable[AskEvent], as_json: bool) -> Answer:
+    """Show an answer as it comes, then its sources; returns it."""
+    streamed = ""
+    answer: Answer | None = None
+    live = not as_json and terminal.shows_stdout()
+    for event in events:
+        if isinstance(event, Answered):
+            answer = event.answer
+        elif isinstance(event, Loaded | Recalled):
+            _remark(event)
+        elif live:
+            terminal.stream(event.text if streamed else event.text.lstrip())
+            streamed += event.text
+    assert answer is not None, "a question ends with Answered or an error"
+    if as_json:
+        terminal.json_line(answer.to_json())
+    else:
+        _answer(answer, streamed)
+    return answer
+
+
+def _remark(event: Loaded | Recalled) -> None:
+    if isinstance(event, Loaded):
+        terminal.detail(f"{event.model}, {event.library}: {count(event.chunks, 'chunk')} in {duration(event.seconds)}")
+    else:
+        terminal.detail("re-reading " + "; ".join(place_words(source) for source in event.sources))
+
+
+def _answer(answer: Answer, streamed: str) -> None:
+    """The answer in words, whose words they are, and the sources."""
+    if streamed.strip():
+        terminal.out()
+    if answer.abstained:
+        terminal.out("I have not read that: no passage supports an answer.", style="bold")
+    elif answer.answer_from == "text":
+        if streamed.strip():
+            terminal.out("(the model's words; nothing in the text supports them)", style="dim")
+            terminal.out()
+        terminal.out(f"“{answer.answer.strip()}”", style="bold")
+        terminal.out("(a sentence of the book, word for word)", style="dim")
+    else:
+        if not streamed.strip():
+            terminal.out(answer.answer.strip(), style="bold")
+        terminal.out("(the model's words)", style="dim")
+    sources(answer.sources, "Nearest passages" if answer.abstained else "Sources")
+
+
+def sources(found: Iterable[Source], heading: str = "Sources") -> None:
+    """Passages with their place, how they were found, and the words that really stand there."""
+    for number, source in enumerate(found, 1):
+        if number == 1:
+            terminal.out(f"\n{heading}", style="bold")
+        terminal.out(f"{number:>2}  {terminal.one_line(place_words(source))}", style="cyan")
+        terminal.out(f"    “{terminal.one_line(source.quote)}”")
+        recalled = f"{source.share:.0%} of the recalled rows" if source.found_by != "text" else "not recalled"
+        terminal.out(f"    {recalled} · found by {FOUND_BY[source.found_by]} · support {source.support:.2f}", "dim")
+
+
+def ranked(events: Iterable[NextEvent], as_json: bool) -> Ranked:
+    """Show next events, likeliest first; returns them."""
+    result: Ranked | None = None
+    for event in events:
+        if isinstance(event, Ranked):
+            result = event
+        elif isinstance(event, Loaded | Recalled):
+            _remark(event)
+        else:
+            assert isinstance(event, Token)
+    assert result is not None, "a ranking ends with Ranked or an error"
+    if as_json:
+        terminal.json_line(result.to_json())
+        return result
+    for number, candidate in enumerate(result.candidates, 1):
+        terminal.out(f"{number:>2}  {candidate.probability:>4.0%}  {terminal.one_line(candidate.text)}", style="bold")
+        terminal.out(f"          {candidate.log_likelihood:.3f} nats per token", style="dim")
+        for source in candidate.sources:
+            terminal.out(f"          {terminal.one_line(place_words(source))}", style="cyan")
+    sources(result.sources)
+    return result
