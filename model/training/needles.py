@@ -23,7 +23,9 @@ LAST = (
 ).split()
 HELD_FIRST = "Agnes Ralph Miriam Edgar Sophie Conrad Bridget Cyril Matilda Rupert Wilfred Harriet".split()
 HELD_LAST = "Thorn Castle Winter Drake Finch Archer Plover Hawkes Merton Sloane Bray Chester".split()
-SYLLABLES = [a + b for a in "b d f g k l m n p r s t v z br tr st kl".split() for b in "a e i o u an or el im ut".split()]
+SYLLABLES = [
+    a + b for a in "b d f g k l m n p r s t v z br tr st kl".split() for b in "a e i o u an or el im ut".split()
+]
 
 CITY = (
     "Paris London Rome Berlin Madrid Vienna Oslo Dublin Prague Athens Lisbon Cairo Boston Delhi Tokyo Moscow Warsaw "
@@ -111,9 +113,7 @@ def fact(rng: random.Random, kind: str, held: bool = False) -> Fact:
     statements, questions = TEMPLATES[kind]
     said = statements[-1] if held else rng.choice(statements[:-1])
     asked = questions[-1] if held else rng.choice(questions[:-1])
-    return Fact(
-        said.format(n=name, v=found, o=thing), asked.format(n=name, v=found, o=thing), found
-    )
+    return Fact(said.format(n=name, v=found, o=thing), asked.format(n=name, v=found, o=thing), found)
 
 
 def facts(rng: random.Random, count: int, one_type: bool, pairs: float, held: bool = False) -> list[Fact]:
@@ -129,7 +129,9 @@ def facts(rng: random.Random, count: int, one_type: bool, pairs: float, held: bo
     return found
 
 
-def plant(rng: random.Random, text: list[int], sentences: list[list[int]], ends: object = None) -> tuple[list[int], list[Span]]:
+def plant(
+    rng: random.Random, text: list[int], sentences: list[list[int]], ends: object = None
+) -> tuple[list[int], list[Span]]:
     """Put token sentences into a text at random places; the text loses as many tokens at its end.
 
     Returns the tokens (as many as before) and the span of each sentence, in the order given.

@@ -21,7 +21,9 @@ def documents(folder: Path, pattern: str = "*.jsonl*") -> Iterator[dict[str, obj
     """
     files = sorted(p for p in folder.glob(pattern) if p.is_file()) if folder.is_dir() else []
     if not files:
-        raise ModelError(f"no text in {folder}", "name a folder with .jsonl or .jsonl.xz files, one object with «text» a line")
+        raise ModelError(
+            f"no text in {folder}", "name a folder with .jsonl or .jsonl.xz files, one object with «text» a line"
+        )
     for file in files:
         yield from json_lines(file)
 
@@ -34,7 +36,9 @@ def json_lines(file: Path) -> Iterator[dict[str, object]]:
             try:
                 yield json.loads(line)
             except ValueError as fault:
-                raise ModelError(f"{file.name}, line {number}: not JSON ({fault})", "repair or remove that line") from fault
+                raise ModelError(
+                    f"{file.name}, line {number}: not JSON ({fault})", "repair or remove that line"
+                ) from fault
 
 
 def plain(text: str) -> str:

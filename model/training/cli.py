@@ -1,0 +1,102 @@
+"""`mplus train STAGE`: one stage of a plan, in a folder of its own."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from model.errors import TrainingError
+from model.mplus import MPlus
+from model.training.data import Words, tokenise
+from model.training.loop import Run, Step, Validate
+from model.training.mixture import Mixture
+from model.training.questions import read_questions
+from model.training.start import initialise
+from model.training.stages import Plan, Stage, read_plan
+from model.training.tokenizer import documents, train_tokenizer
+
+TOKENIZER = "tokenizer"
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """Folders of a training: text and questions (JSON Lines, plain or xz), and what is kept between stages."""
+
+    text: Path
+    questions: Path | None
+    work: Path  # tokenizer.json and tokenised text
+
+
+def train(
+    stage: str,
+    config: Path,
+    out: Path,
+    sources: Sources,
+    *,
+    resume: bool = False,
+    start: Path | None = None,
+    threads: int | None = None,
+    validate: Validate | None = None,
+    stop: Callable[[], bool] = lambda: False,
+) -> Iterator[Step]:
+    """Run one stage of a plan; yields its steps. `start`: the run folder of the stage before.
+
+    Raises TrainingError for folders without text, unknown settings, checkpoints of another shape and full disks.
+    """
+    plan = read_plan(config)
+    if threads:
+        torch.set_num_threads(threads)
+    if stage == TOKENIZER:
+        make_tokenizer(plan, sources, out)
+        return
+    if stage not in plan.stages:
+        raise TrainingError(f"{config.name} has no stage «{stage}»", f"it has: {', '.join([TOKENIZER, *plan.stages])}")
+    run = prepare(plan, plan.stages[stage], out, sources, resume, start)
+    yield from run.train(validate, stop)
+
+
+def prepare(plan: Plan, stage: Stage, out: Path, sources: Sources, resume: bool, start: Path | None) -> Run:
+    """A run of a stage, with data at hand and weights loaded."""
+    words = Words(sources.work / "tokenizer.json")
+    corpus = tokenise(
+        sources.text,
+        words,
+        sources.work / "text.u16",
+        str(plan.data.get("pattern", "*.jsonl*")),
+        int(plan.data.get("tokens", 30_000_000)),
+    )
+    questions = read_questions(sources.questions) if sources.questions else []
+    torch.manual_seed(stage.seed)
+    shape = replace(plan.shape, vocabulary=words.size)
+    model = initialise(MPlus(shape.config()))
+    run = Run(out, model, Mixture(stage, words, corpus, questions, shape.rows))
+    out.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(sources.work / "tokenizer.json", out / "tokenizer.json")
+    if resume and run.resume():
+        return run
+    if start is not None and not Run(start, model, run.mixture).resume(weights_only=True):
+        raise TrainingError(f"{start} holds no saved run", "name the folder of a stage that has run")
+    return run
+
+
+def make_tokenizer(plan: Plan, sources: Sources, out: Path) -> None:
+    """The tokenizer stage: a sample of the text and all question texts."""
+    most = int(plan.data.get("sample_characters", 40_000_000))
+
+    def sample() -> Iterator[str]:
+        left = most
+        for document in documents(sources.text, str(plan.data.get("pattern", "*.jsonl*"))):
+            text = str(document["text"])[:80_000]
+            left -= len(text)
+            yield text
+            if left < 0:
+                break
+        for one in read_questions(sources.questions, limit=4000) if sources.questions else []:
+            yield f"{one.passage}\nQuestion: {one.question} Answer: {one.answers[0]}\n"
+
+    out.mkdir(parents=True, exist_ok=True)
+    train_tokenizer(sample(), plan.shape.vocabulary, sources.work / "tokenizer.json")

@@ -1,0 +1,233 @@
+"""The training loop: one step, the optimizer's schedule, saving and resuming to the step."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from model.mplus import MPlus
+from model.training.data import Batch, Search
+from model.training.losses import weighted_cross_entropy
+from model.training.memory import (
+    Searcher,
+    Written,
+    full_memory,
+    live,
+    no_memory,
+    own_memory,
+    search_losses,
+    targets_of,
+    write_chunks,
+)
+from model.training.mixture import Mixture
+from model.training.stages import Stage, as_dict
+
+Validate = Callable[[MPlus], dict[str, float]]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What a step reports."""
+
+    number: int
+    losses: dict[str, float]
+    seconds: float
+
+
+def rate_at(stage: Stage, step: int) -> float:
+    """Learning rate: warm-up, constant, then a linear fall to a tenth."""
+    start = stage.steps * (1 - stage.decay)
+    fall = 1.0 if step < start else 1 - 0.9 * (step - start) / max(1.0, stage.steps - start)
+    return stage.learning_rate * min(1.0, (step + 1) / max(1, stage.warmup)) * fall
+
+
+def optimizer_for(model: MPlus, stage: Stage) -> torch.optim.AdamW:
+    """AdamW over all parameters that learn; no decay on vectors."""
+    learning = [p for p in model.parameters() if p.requires_grad]
+    groups = [
+        {"params": [p for p in learning if p.ndim > 1], "weight_decay": stage.weight_decay},
+        {"params": [p for p in learning if p.ndim < 2], "weight_decay": 0.0},
+    ]
+    fused = all(p.is_floating_point() for p in learning)
+    return torch.optim.AdamW(groups, lr=stage.learning_rate, betas=(0.9, 0.95), fused=fused)
+
+
+def batch_loss(model: MPlus, batch: Batch, mixture: Mixture, step: int) -> tuple[Tensor, dict[str, Tensor]]:
+    """All losses of a batch: answers (and the prompt), language of the written chunks, retriever."""
+    stage, generator = mixture.stage, mixture.generator(step)
+    parts: dict[str, Tensor] = {}
+    if not batch.chunks:
+        hidden = model.read(batch.prompt, no_memory(model, len(batch.episodes)))
+        loss = prompt_loss(model, hidden, batch, parts)
+        return loss, parts
+    written = write_chunks(model, batch.chunks, stage.gradient_chunks)
+    searcher = Searcher(model, written, stage.through)
+    hidden = model.read(batch.prompt, main_memory(model, batch, mixture, searcher, step, generator))
+    loss = prompt_loss(model, hidden, batch, parts)
+    if stage.language_weight:
+        parts["language"] = language_loss(model, batch, written, stage, generator)
+        loss = loss + stage.language_weight * parts["language"]
+    if batch.searches:
+        learn_searches(model, batch, searcher, generator)
+    if searcher.losses and stage.search_weight:
+        parts["search"], parts["found"] = searcher.loss(), torch.stack(searcher.hits).nanmean()
+        loss = loss + stage.search_weight * parts["search"]
+    return loss, parts
+
+
+def main_memory(
+    model: MPlus, batch: Batch, mixture: Mixture, searcher: Searcher, step: int, generator: torch.Generator
+) -> Callable[[int, Tensor], object]:
+    """The memory behind which the prompts are read: the episode's own chunks, or a long simulated life."""
+    stage, config = mixture.stage, model.config
+    rng = mixture.random(step)
+    own = len(batch.chunks)
+    rng.random()
+    if rng.random() >= stage.full_share or len(batch.episodes) < 3:
+        return own_memory(model, searcher.written)
+    most = min(stage.full_chunks, own * len(batch.episodes))
+    count = rng.randint(own, most)
+    life = live(searcher.written, (config.memory_rows, config.pool_rows), count, generator, rng.random() < 0.5)
+    mask = torch.zeros(batch.prompt.shape)
+    for row, episode in enumerate(batch.episodes):
+        end = episode.query[1] or len(episode.prompt)
+        mask[row, :end] = 1
+    asked = [
+        (row, e.support if e.query[1] else [], e.kind != "memory question") for row, e in enumerate(batch.episodes)
+    ]
+    targets = targets_of(batch, searcher.written, config.memory_rows, asked)
+    return full_memory(model, searcher, life, mask, targets, config.recall_rows)
+
+
+def learn_searches(model: MPlus, batch: Batch, searcher: Searcher, generator: torch.Generator) -> None:
+    """The retriever's loss of the inverse cloze questions, half of the time behind some rows of the batch."""
+    ids, mask = padded(batch.searches)
+    targets = targets_of(
+        batch, searcher.written, model.config.memory_rows, [(s.episode, s.support, True) for s in batch.searches]
+    )
+    flat = searcher.written.rows.flatten(1, 2)
+    pool = None
+    if torch.rand((), generator=generator) < 0.5:
+        pool = flat[:, torch.randperm(flat.shape[1], generator=generator)[:96].sort().values].detach()
+    search_losses(model, searcher, ids, mask, targets, pool)
+
+
+def padded(searches: list[Search]) -> tuple[Tensor, Tensor]:
+    """Queries (Q, n) padded on the right, and their mask."""
+    width = max(len(s.query) for s in searches)
+    ids, mask = torch.zeros(len(searches), width, dtype=torch.long), torch.zeros(len(searches), width)
+    for row, search in enumerate(searches):
+        ids[row, : len(search.query)] = torch.tensor(search.query)
+        mask[row, : len(search.query)] = 1
+    return ids, mask
+
+
+def prompt_loss(model: MPlus, hidden: Tensor, batch: Batch, parts: dict[str, Tensor]) -> Tensor:
+    """Cross-entropy of the prompt tokens by their weights; keeps the loss of each kind of episode apart."""
+    weights = batch.weights[:, 1:]
+    chosen = weights > 0
+    logits = model.logits(hidden[:, :-1][chosen]).float()
+    targets, weighed = batch.prompt[:, 1:][chosen], weights[chosen]
+    loss = weighted_cross_entropy(logits, targets, weighed)
+    with torch.no_grad():
+        each = torch.nn.functional.cross_entropy(logits.detach(), targets, reduction="none")
+        owner = torch.arange(len(batch.episodes))[:, None].expand_as(weights)[chosen]
+        strong = weighed > 0.2
+        for kind in {e.kind for e in batch.episodes}:
+            mine = torch.tensor([e.kind == kind for e in batch.episodes])[owner] & strong
+            if mine.any():
+                parts[kind] = each[mine].mean()
+    return loss
+
+
+def language_loss(model: MPlus, batch: Batch, written: Written, stage: Stage, generator: torch.Generator) -> Tensor:
+    """Cross-entropy of the next token inside the written chunks, on a share of the positions."""
+    hidden, targets = [], []
+    for chunk, last in zip(batch.chunks, written.hidden, strict=True):
+        hidden.append(last[:, :-1][batch.language].flatten(0, 1))
+        targets.append(chunk[:, 1:][batch.language].flatten())
+    flat, goal = torch.cat(hidden), torch.cat(targets)
+    if not len(goal):
+        return flat.sum() * 0
+    keep = torch.rand(len(goal), generator=generator) < stage.language_share
+    keep[0] = True
+    return torch.nn.functional.cross_entropy(model.logits(flat[keep]).float(), goal[keep])
+
+
+class Run:
+    """One folder: state.json, model.safetensors and optimizer.safetensors of the last save, log.jsonl."""
+
+    def __init__(self, folder: Path, model: MPlus, mixture: Mixture) -> None:
+        self.folder, self.model, self.mixture, self.stage = folder, model, mixture, mixture.stage
+        self.optimizer = optimizer_for(model, self.stage)
+        self.step = 0
+
+    def train(self, validate: Validate | None = None, stop: Callable[[], bool] = lambda: False) -> Iterator[Step]:
+        """Train up to the stage's last step; yields each step. Saves on the way, at the end and on interruption."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        (self.folder / "stage.json").write_text(json.dumps(as_dict(self.stage), indent=1), encoding="utf-8")
+        self.model.train()
+        try:
+            while self.step < self.stage.steps and not stop():
+                done = self._one()
+                if self.step % self.stage.validate_every == 0 and validate is not None:
+                    self.model.eval()
+                    done.losses.update(validate(self.model))
+                    self.model.train()
+                self._log(done)
+                if self.step % self.stage.save_every == 0:
+                    self.save()
+                yield done
+        finally:
+            self.save()
+
+    def _one(self) -> Step:
+        started = time.perf_counter()
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate_at(self.stage, self.step)
+        batch = self.mixture.batch(self.step)
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=self.stage.bfloat16):
+            loss, parts = batch_loss(self.model, batch, self.mixture, self.step)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        learning = [p for p in self.model.parameters() if p.grad is not None]
+        norm = torch.nn.utils.clip_grad_norm_(learning, self.stage.clip)
+        if torch.isfinite(norm):  # a step with a gradient that is not a number would destroy the weights
+            self.optimizer.step()
+        self.step += 1
+        values = {"loss": loss.item(), "gradient": norm.item()} | {k: v.item() for k, v in parts.items()}
+        return Step(self.step, values, time.perf_counter() - started)
+
+    def _log(self, done: Step) -> None:
+        line = {"step": done.number, "seconds": round(done.seconds, 3)}
+        line |= {key: round(value, 4) for key, value in done.losses.items()}
+        with (self.folder / "log.jsonl").open("a", encoding="utf-8") as log:
+            log.write(json.dumps(line) + "\n")
+
+    def save(self) -> None:
+        """Write the state beside the old one and rename it into place: a save is whole, or the old one stands."""
+        from model.training.saves import write_state
+
+        write_state(self.folder, self.model, self.optimizer, self.step)
+
+    def resume(self, weights_only: bool = False) -> bool:
+        """Take up the last save of this folder; False where there is none.
+
+        `weights_only`: begin again at step 0 with its weights (another machine, or a next stage).
+        """
+        from model.training.saves import read_optimizer, read_step, read_weights, state_folder
+
+        state = state_folder(self.folder)
+        if state is None:
+            return False
+        read_weights(state, self.model)
+        if not weights_only:
+            read_optimizer(state, self.optimizer)
+            self.step = read_step(state)
+        return True

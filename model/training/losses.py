@@ -1,0 +1,44 @@
+"""What training minimises: weighted cross-entropy, and the retriever's loss of each row against all others."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+SHARPNESS = 20.0  # scores are means of sigmoids, in 0..1: times 20 they can part one row from thousands
+
+
+def weighted_cross_entropy(logits: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
+    """Mean of the cross-entropy of (M, V) logits against (M,) targets, weighted by (M,); 0 where all weights are 0."""
+    each = F.cross_entropy(logits.float(), targets, reduction="none")
+    return (each * weights).sum() / weights.sum().clamp_min(1e-6)
+
+
+def row_scores(queries: Tensor, keys: Tensor, mask: Tensor) -> Tensor:
+    """Mean over query tokens of sigmoid(q . k): (Q, n, h), (M, h), mask (Q, n) -> (Q, M), as the product scores rows."""
+    products = (queries @ keys.T).sigmoid()  # (Q, n, M)
+    return torch.bmm((mask / mask.sum(1, keepdim=True).clamp_min(1)).to(products.dtype)[:, None], products)[
+        :, 0
+    ].float()
+
+
+def each_row_loss(scores: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
+    """InfoNCE of every positive row against all negatives: (Q, M) scores and two masks -> scalar.
+
+    Plain InfoNCE is content with one row of a sentence, often not the one that holds the answer; here each row has to
+    beat the negatives. Rows in neither mask do not matter.
+    """
+    sharp = scores * SHARPNESS
+    against = sharp.masked_fill(~negative, -1e9).logsumexp(1, keepdim=True)
+    losses = F.softplus(against - sharp)
+    count = positive.sum(1)
+    per_query = (losses * positive).sum(1) / count.clamp_min(1)
+    return per_query.sum() / (count > 0).sum().clamp_min(1)
+
+
+def class_balanced_loss(scores: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
+    """The paper's retriever loss: binary cross-entropy, positives and negatives averaged apart (spec, 7.3)."""
+    one, zero = -(scores + 1e-5).log(), -(1 - scores + 1e-5).log()
+    mean = [(part * mask).sum() / mask.sum().clamp_min(1) for part, mask in ((one, positive), (zero, negative))]
+    return (mean[0] + mean[1]) / 2

@@ -1,0 +1,192 @@
+"""The memory of a training batch: chunks written in turn, distractors, seeded drops to the pool, recalled rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from model.mplus import KeysValues, MPlus
+from model.training.data import Batch, Span, row_indices
+from model.training.losses import each_row_loss, row_scores
+
+NEIGHBOURS = 24  # rows after a sentence still speak of it: neither found nor avoided
+Prefix = Callable[[int, Tensor], KeysValues]
+
+
+@dataclass(slots=True)
+class Written:
+    """Rows of a batch. rows: (L, B, T * K, d), oldest first; hidden: the chunks' last hidden states."""
+
+    rows: Tensor
+    hidden: list[Tensor]
+    borrowed: Tensor  # (T * K,) rows that a short chunk re-processed: they hold an older chunk's tokens
+
+
+def write_chunks(model: MPlus, chunks: Sequence[Tensor], gradient_chunks: int | None = None) -> Written:
+    """Write chunks (T x (B, n_t)) one behind the other; gradient flows through the last `gradient_chunks` contexts."""
+    newest = model.start_rows(chunks[0].shape[0])
+    rows, hidden, borrowed = [], [], []
+    count = model.config.memory_rows
+    for number, ids in enumerate(chunks):
+        if gradient_chunks is not None and number < len(chunks) - gradient_chunks:
+            newest = newest.detach()
+        newest, last = model.write(ids, newest)
+        rows.append(newest)
+        hidden.append(last)
+        borrowed.append(torch.arange(count) < count - ids.shape[1])
+    return Written(torch.cat(rows, 2), hidden, torch.cat(borrowed))
+
+
+@dataclass(slots=True)
+class Targets:
+    """Which rows a query should find. Masks over all rows of the batch: (Q, B * T * K)."""
+
+    positive: Tensor
+    negative: Tensor
+
+
+def targets_of(batch: Batch, written: Written, rows: int, asked: Sequence[tuple[int, Sequence[Span], bool]]) -> Targets:
+    """Masks for queries given as (episode, support, whether the rest of the episode counts as wrong)."""
+    each = written.rows.shape[2]
+    total = each * len(batch.episodes)
+    positive = torch.zeros(len(asked), total, dtype=torch.bool)
+    negative = (~written.borrowed).repeat(len(batch.episodes)).expand(len(asked), -1).clone()
+    for number, (episode, support, strict) in enumerate(asked):
+        base = episode * each
+        found = [base + row for span in support for row in row_indices(span, batch.lengths, rows)]
+        positive[number, found] = True
+        if not strict:
+            negative[number, base : base + each] = False
+        elif found:
+            negative[number, min(found) : min(max(found) + NEIGHBOURS, base + each)] = False
+    return Targets(positive, negative)
+
+
+@dataclass
+class Searcher:
+    """Keys of all rows of a batch, scored against queries; gathers the retriever's loss layer by layer."""
+
+    model: MPlus
+    written: Written
+    through: bool  # whether the loss may reach the model below the projections
+    losses: list[Tensor] = field(default_factory=list)
+    hits: list[Tensor] = field(default_factory=list)
+    _keys: dict[int, Tensor] = field(default_factory=dict)
+
+    def keys(self, layer: int) -> Tensor:
+        """(B * T * K, h)"""
+        if layer not in self._keys:
+            rows = self.written.rows[layer].flatten(0, 1)[None]
+            self._keys[layer] = self.model.key(layer, rows if self.through else rows.detach())[0]
+        return self._keys[layer]
+
+    def score(self, layer: int, hidden: Tensor, mask: Tensor) -> Tensor:
+        """(Q, n, d) hidden states that enter the layer -> (Q, B * T * K)."""
+        queries = self.model.query(layer, hidden if self.through else hidden.detach())
+        return row_scores(queries, self.keys(layer), mask)
+
+    def learn(self, layer: int, hidden: Tensor, mask: Tensor, targets: Targets) -> Tensor:
+        """Score, and keep the loss of this layer."""
+        scores = self.score(layer, hidden, mask)
+        self.losses.append(each_row_loss(scores, targets.positive, targets.negative))
+        self.hits.append(found_among_top(scores.detach(), targets, 256))
+        return scores
+
+    def loss(self) -> Tensor:
+        """Mean over layers and calls."""
+        return torch.stack(self.losses).mean()
+
+
+def found_among_top(scores: Tensor, targets: Targets, count: int) -> Tensor:
+    """Share of the positive rows that are among the best `count` of positives and negatives together."""
+    candidates = scores.masked_fill(~(targets.positive | targets.negative), -1)
+    top = candidates.topk(min(count, scores.shape[1]), 1).indices
+    found = targets.positive.gather(1, top).sum(1) / targets.positive.sum(1).clamp_min(1)
+    return found[targets.positive.any(1)].mean()
+
+
+def own_memory(model: MPlus, written: Written) -> Prefix:
+    """A memory of the episode's own rows only."""
+    return lambda layer, hidden: model.project_layer(layer, written.rows[layer])
+
+
+def no_memory(model: MPlus, batch: int) -> Prefix:
+    """An empty memory (the bos rows are added by the model)."""
+    empty = torch.zeros(batch, 0, model.config.llama.hidden_size)
+    return lambda layer, hidden: model.project_layer(layer, empty)
+
+
+@dataclass(slots=True)
+class Life:
+    """Where the rows of each episode's memory are after a simulated reading. Indices into (B * T * K) rows."""
+
+    pool: Tensor  # (L, B, <= N)
+    dropped: Tensor  # (L, B, M)
+
+
+def live(written: Written, sizes: tuple[int, int], chunk_count: int, generator: torch.Generator, mixed: bool) -> Life:
+    """Let each episode's chunks be read among the chunks of others, with random drops to a pool of N rows.
+
+    sizes: (K, N). chunk_count: chunks in all, at least the episode's own. Survival falls by 1 - K/N with each write.
+    """
+    rows, pool = sizes
+    layers, batch, each, _ = written.rows.shape
+    own, others = each // rows, chunk_count - each // rows
+    shift = 1 + torch.randperm(batch - 1, generator=generator)[: -(-others // own)]
+    start = torch.arange(batch)[:, None]
+    distractors = ((start + shift) % batch)[:, :, None] * own + torch.arange(own)
+    chunks = torch.cat([distractors.flatten(1)[:, :others], start * own + torch.arange(own)], 1)  # (B, C)
+    if mixed:
+        chunks = chunks[:, torch.randperm(chunks.shape[1], generator=generator)]
+    index = (chunks[:, :, None] * rows + torch.arange(rows)).flatten(1)  # (B, C * K)
+    total = index.shape[1]
+    if total <= pool:
+        return Life(index.expand(layers, -1, -1), index.new_zeros(layers, batch, 0))
+    age = torch.arange(chunks.shape[1] - 1, -1, -1).repeat_interleave(rows).float()
+    draw = torch.rand(layers, batch, total, generator=generator).log() / (1 - rows / pool) ** age
+    draw[..., -rows:] = 1.0  # the newest chunk is always whole
+    order = draw.argsort(-1, descending=True)
+    kept, dropped = order[..., :pool].sort(-1).values, order[..., pool:].sort(-1).values
+    spread = index.expand(layers, -1, -1)
+    return Life(spread.gather(2, kept), spread.gather(2, dropped))
+
+
+def full_memory(
+    model: MPlus, searcher: Searcher, life: Life, mask: Tensor, targets: Targets | None, recall: int
+) -> Prefix:
+    """A memory after many chunks: recalled rows (oldest first), then the pool. The retriever learns on the way."""
+    rows = searcher.written.rows
+
+    def prefix_of(layer: int, hidden: Tensor) -> KeysValues:
+        index = life.pool[layer]
+        if targets is not None:
+            scores = searcher.learn(layer, hidden, mask, targets)
+        else:
+            scores = searcher.score(layer, hidden, mask)
+        dropped = life.dropped[layer]
+        if dropped.shape[1]:
+            found = scores.detach().gather(1, dropped).topk(min(recall, dropped.shape[1]), 1).indices.sort(1).values
+            index = torch.cat([dropped.gather(1, found), index], 1)
+        return model.project_layer(layer, rows[layer].flatten(0, 1)[index])
+
+    return prefix_of
+
+
+def search_losses(
+    model: MPlus, searcher: Searcher, ids: Tensor, mask: Tensor, targets: Targets, pool: Tensor | None
+) -> None:
+    """Read questions (Q, n) behind an empty memory, or behind `pool` (L, P, d), for the retriever's loss alone."""
+    rows = pool if pool is not None else model.bos_embedding[:, :0]
+
+    def prefix_of(layer: int, hidden: Tensor) -> KeysValues:
+        searcher.learn(layer, hidden, mask, targets)
+        return model.project_layer(layer, rows[layer][None].expand(len(ids), -1, -1))
+
+    last = model.config.layers - 1
+    entering = model.embed(ids)
+    for _, entering in zip(range(last), model.layers_behind(entering, prefix_of), strict=False):
+        pass  # the last layer itself need not run: only what enters it is asked
+    searcher.learn(last, entering, mask, targets)

@@ -1,0 +1,105 @@
+"""The deterministic mixture: step number in, batch out."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+
+from model.training.data import Batch, Corpus, Episode, Words, chunk_lengths, collate
+from model.training.needles import NeedleSettings, needle_episode
+from model.training.questions import Question, memory_question, prompt_cloze, prompt_question
+from model.training.repeats import continuation, random_repeat, text_repeat
+from model.training.searches import cloze_episode, searches_for
+from model.training.stages import Stage
+
+TRIES = 8  # a question whose answer does not fit is drawn anew
+
+
+@dataclass
+class Mixture:
+    """Batches of a stage. `batch(step)` depends on the stage, the data and the step only."""
+
+    stage: Stage
+    words: Words
+    corpus: Corpus
+    questions: list[Question]
+    chunk: int
+    _by_set: dict[str, list[Question]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for one in self.questions:
+            self._by_set.setdefault(one.set, []).append(one)
+        self.needles = NeedleSettings(
+            one_type=self.stage.one_type,
+            cloze=self.stage.cloze,
+            pairs=self.stage.pairs,
+            questions=self.stage.questions,
+        )
+
+    def random(self, step: int) -> random.Random:
+        """The source of all draws of a step."""
+        return random.Random(f"{self.stage.seed}/{step}")
+
+    def generator(self, step: int) -> torch.Generator:
+        """The source of the drops of a step."""
+        return torch.Generator().manual_seed(self.stage.seed * 1_000_003 + step)
+
+    def batch(self, step: int) -> Batch:
+        """The batch of a step."""
+        rng = self.random(step)
+        long = rng.random() < self.stage.long_share
+        full = rng.random() < self.stage.full_share
+        count = rng.choice((0, 1)) if long else rng.choice(self.stage.chunks)
+        size = self.stage.long_batch if long else self.stage.batch
+        room = self.stage.long_room if long else self.stage.room
+        weights = self.stage.long_mixture if long else self.stage.mixture
+        lengths = chunk_lengths(rng, count, self.chunk)
+        episodes = [self.episode(rng, weights, sum(lengths), room, full and not long) for _ in range(size)]
+        searches = searches_for(rng, self.words, episodes, self.stage.searches) if count else []
+        return collate(episodes, lengths, searches)
+
+    def episode(self, rng: random.Random, weights: dict[str, float], total: int, room: int, single: bool) -> Episode:
+        """An episode of a kind drawn by weight; `single`: one question only, so that the query is what is asked."""
+        kind = rng.choices(list(weights), list(weights.values()))[0]
+        made = None
+        for _ in range(TRIES):
+            made = made or self._make(kind, rng, total, room)
+        made = made or continuation(rng, self.corpus, total, min(room, 64), 0.3)
+        if single and len(made.answers) > 1:
+            end = made.answers[0][1]
+            made.prompt, made.weights, made.answers = made.prompt[:end], made.weights[:end], made.answers[:1]
+        return made
+
+    def _make(self, kind: str, rng: random.Random, total: int, room: int) -> Episode | None:
+        words, corpus = self.words, self.corpus
+        makers: dict[str, Callable[[], Episode | None]] = {
+            "repeat": lambda: random_repeat(rng, words, total, room),
+            "text repeat": lambda: text_repeat(rng, corpus, total, room),
+            "needle": lambda: needle_episode(rng, words, corpus, total, room, self.needles),
+            "cloze": lambda: cloze_episode(rng, words, corpus, total, room),
+            "continuation": lambda: continuation(rng, corpus, total, room, 0.3),
+            "memory question": lambda: memory_question(rng, words, corpus, self.question(rng), total, room),
+            "prompt question": lambda: prompt_question(rng, words, corpus, self.question(rng), total, room),
+            "prompt cloze": lambda: prompt_cloze(rng, words, corpus, total, room),
+            "prompt needle": lambda: self._prompt_needle(rng, total, room),
+        }
+        made = makers[kind]()
+        return made if made is None or made.prompt else None
+
+    def question(self, rng: random.Random) -> Question:
+        """A question of a set drawn by the fourth root of its size: small sets count too."""
+        names = list(self._by_set)
+        name = rng.choices(names, [len(self._by_set[n]) ** 0.25 for n in names])[0]
+        return rng.choice(self._by_set[name])
+
+    def _prompt_needle(self, rng: random.Random, total: int, room: int) -> Episode | None:
+        inside = needle_episode(rng, self.words, self.corpus, rng.randint(40, room - 110), 100, self.needles)
+        lead = [*inside.tokens, *self.words.newline]
+        prompt = lead + inside.prompt
+        answers = [(a + len(lead), b + len(lead)) for a, b in inside.answers]
+        written = self.corpus.passage(rng, total) if total else []
+        weights = [0.0] + [0.05] * (len(lead) - 1) + inside.weights
+        return Episode(written, prompt, weights, answers=answers, kind="prompt needle") if answers else None

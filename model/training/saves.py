@@ -1,0 +1,93 @@
+"""Saved states of a run: weights, optimizer and step, as safetensors and JSON; whole or not there at all."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from model.checkpoint import save
+from model.errors import TrainingError
+from model.mplus import MPlus
+
+STATE, NEW, OLD = "state", "state.new", "state.old"
+MOMENTS = ("step", "exp_avg", "exp_avg_sq")
+
+
+def write_state(folder: Path, model: MPlus, optimizer: torch.optim.Optimizer, step: int) -> Path:
+    """Write weights (float32), optimizer and step to folder/state. Raises TrainingError on a full disk."""
+    new, old, state = folder / NEW, folder / OLD, folder / STATE
+    try:
+        shutil.rmtree(new, ignore_errors=True)
+        save(model, new, torch.float32)
+        save_file(optimizer_tensors(optimizer), new / "optimizer.tensors")
+        (new / "step.json").write_text(json.dumps({"step": step}), encoding="utf-8")
+        shutil.rmtree(old, ignore_errors=True)
+        if state.exists():
+            state.rename(old)
+        new.rename(state)
+        shutil.rmtree(old, ignore_errors=True)
+    except (OSError, SafetensorError) as fault:
+        shutil.rmtree(new, ignore_errors=True)
+        raise TrainingError(
+            f"the state of step {step} could not be saved: {fault}",
+            "free some disk space and go on with --resume; the save before it is whole",
+        ) from fault
+    return state
+
+
+def state_folder(folder: Path) -> Path | None:
+    """The last whole save of a run folder."""
+    for name in (STATE, OLD):
+        if (folder / name / "step.json").is_file():
+            return folder / name
+    return None
+
+
+def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """Optimizer state as flat tensors: "<number of the parameter>.<moment>"."""
+    entries = optimizer.state_dict()["state"]
+    return {
+        f"{number}.{key}": torch.as_tensor(entry[key]).detach().clone().contiguous()
+        for number, entry in entries.items()
+        for key in MOMENTS
+        if key in entry
+    }
+
+
+def read_optimizer(state: Path, optimizer: torch.optim.Optimizer) -> None:
+    """Give the optimizer the moments of a save."""
+    whole = optimizer.state_dict()
+    entries: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in load_file(state / "optimizer.tensors").items():
+        number, _, key = name.partition(".")
+        entries.setdefault(int(number), {})[key] = tensor
+    whole["state"] = entries
+    optimizer.load_state_dict(whole)
+
+
+def read_step(state: Path) -> int:
+    """Steps done at a save."""
+    return int(json.loads((state / "step.json").read_text(encoding="utf-8"))["step"])
+
+
+def read_weights(state: Path, model: MPlus) -> None:
+    """Load the weights of a checkpoint folder into a model. TrainingError where the shapes differ."""
+    from model.checkpoint import load
+
+    found = load(state, device="cpu", dtype="float32").model.state_dict()
+    ours = model.state_dict()
+    for name, tensor in ours.items():
+        if name not in found or found[name].shape != tensor.shape:
+            raise TrainingError(
+                f"the checkpoint in {state.parent.name} has another shape than the configuration ({name})",
+                "start from a checkpoint of the same shape, or change [model] in the configuration",
+            )
+    with torch.no_grad():
+        for name, tensor in ours.items():
+            tensor.copy_(found[name])
