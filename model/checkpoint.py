@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
-from model.adapters import merge, using
+from model.adapters import using
 from model.config import MPlusConfig, from_official, to_dict
 from model.errors import CheckpointError, DeviceError
 from model.memory import ReadRows, project
@@ -73,7 +73,8 @@ class Checkpoint:
 def load(folder: Path, role: str | None = None, device: str = "auto", dtype: str = "auto") -> Checkpoint:
     """Load an M+ or MemoryLLM checkpoint folder.
 
-    role "write" or "read" folds that adapter into the weights (no second copy of the base); None keeps both switchable.
+    role "write" or "read" folds that adapter into the weights (no second copy of the base) and fuses the layers; None
+    keeps both adapters switchable, on the stock layers.
     Raises CheckpointError for a folder that is no such checkpoint, DeviceError for a device that is not there.
     """
     place, number_format = resolve(device, dtype)
@@ -85,15 +86,14 @@ def load(folder: Path, role: str | None = None, device: str = "auto", dtype: str
     model.to(place, number_format).eval().requires_grad_(False)
     _restore_rotary(model, place)
     if role is not None:
-        merge(model.llama.model, role)
-        model.lora_layers = []
+        model.specialise(role)
     return Checkpoint(model, background, fingerprint(folder), folder)
 
 
 def resolve(device: str, dtype: str) -> tuple[torch.device, torch.dtype]:
-    """Where to compute and in which format; "auto" takes CUDA in bf16, or the CPU in bf16 where it has it, else float32.
+    """Where to compute and in which format.
 
-    Raises DeviceError rather than falling back from a GPU that was asked for.
+    "auto" takes CUDA in bf16, or the CPU in bf16 where it multiplies bf16 matrices in hardware, else in float32. Raises DeviceError rather than falling back from a GPU that was asked for.
     """
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"

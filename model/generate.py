@@ -16,6 +16,8 @@ from model.memory import RowTable, as_prefix
 from model.mplus import KeysValues, MPlus
 from model.retriever import oldest_first, scores, top_rows
 
+PAD = 64  # positions
+
 
 @dataclass(frozen=True, slots=True)
 class Memory:
@@ -60,9 +62,13 @@ class RoomyLayer(DynamicLayer):
     def _grow(self, like: Tensor, room: int) -> None:
         for name in ("_keys", "_values"):
             old = getattr(self, name)
-            new = like.new_empty(*like.shape[:2], room, like.shape[3])
+            new = like.new_zeros(*like.shape[:2], -(-room // PAD) * PAD, like.shape[3])
             new[:, :, : self.length] = old[:, :, : self.length]
             setattr(self, name, new)
+
+    def padded(self, length: int) -> tuple[Tensor, Tensor]:
+        """Keys and values up to a length that may lie behind the last position, where they are finite."""
+        return self._keys[:, :, :length], self._values[:, :, :length]
 
     def crop_to(self, length: int) -> None:
         """Forget everything behind a position."""
@@ -121,7 +127,7 @@ class Reader:
 
     @torch.no_grad()
     def prefill(self, ids: Tensor, room: int = 64) -> tuple[Tensor, Cache, RetrievalTrace]:
-        """Read a prompt (1, n): hidden states before the final norm (1, n, d), the cache behind it, and what it recalled."""
+        """Read a prompt (1, n): its hidden states before the final norm (1, n, d), the cache, and what it recalled."""
         trace = RetrievalTrace()
         cache = roomy_cache(self.model.config.layers, ids.shape[1] + room)
 
@@ -141,7 +147,7 @@ class Reader:
 
     @torch.no_grad()
     def likelihoods(self, ids: Tensor, continuations: list[Tensor]) -> list[Tensor]:
-        """Log-likelihood of every token of each continuation (m,) after a prompt (1, n): one read, then one pass each."""
+        """Log-likelihood of each token of continuations (m,) after a prompt (1, n): one read, then one pass each."""
         hidden, cache, _ = self.prefill(ids, max(map(len, continuations), default=0))
         length, first = cache.layers[0].length, self.model.logits(hidden[:, -1:])[:, -1]
         found = []
@@ -177,7 +183,7 @@ def _cyclic(membership: Membership, layer: int, count: int) -> Tensor:
 
 @torch.no_grad()
 def decode(model: MPlus, ids: Tensor, cache: Cache) -> Tensor:
-    """Plain Llama steps behind a filled cache: (1, n) tokens -> (1, n, d) before the final norm; nothing is recalled."""
+    """Plain Llama steps behind a filled cache: (1, n) -> (1, n, d) before the final norm; nothing is recalled."""
     with using(model, READ):
         return _decode(model, ids, cache)
 
@@ -186,12 +192,19 @@ def _decode(model: MPlus, ids: Tensor, cache: Cache) -> Tensor:
     length, count = cache.layers[0].length, ids.shape[1]
     hidden = model.embed(ids)
     rotary = model.rotary(torch.arange(length, length + count, device=ids.device), hidden)
-    mask = None
-    if count > 1:
-        mask = torch.ones(count, length + count, dtype=torch.bool, device=ids.device).tril(length)[None, None]
+    mask = _padding_mask(model, length + 1) if count == 1 and model.fused else model.mask(count, length)
     for index in range(model.config.layers):
-        hidden = model.layer(index)(hidden, attention_mask=mask, past_key_values=cache, position_embeddings=rotary)
+        hidden = model.step(index, hidden, mask, cache, rotary)
     return hidden
+
+
+def _padding_mask(model: MPlus, length: int) -> Tensor | None:
+    """Additive (1, 1, 1, padded): matrix kernels on the CPU are compiled per shape, so a step attends to whole pads."""
+    if model.device.type != "cpu":
+        return None
+    mask = torch.zeros(-(-length // PAD) * PAD, dtype=model.dtype)
+    mask[length:] = -torch.inf
+    return mask[None, None, None]
 
 
 def continue_from(model: MPlus, last: Tensor, cache: Cache, sampling: Sampling) -> Iterator[int]:

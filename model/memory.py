@@ -42,16 +42,16 @@ class ReadRows:
 
 def project(model: MPlus, rows: Tensor) -> ReadRows:
     """Read form of hidden rows (L, n, d), under the adapter that is active (it should be `read`)."""
+    if model.projector is not None:
+        return ReadRows(*model.projector(rows))
     parts = [_project_layer(model, index, rows[index][None]) for index in range(model.config.layers)]
     return ReadRows(*(torch.stack(tensors) for tensors in zip(*parts, strict=True)))
 
 
 def _project_layer(model: MPlus, index: int, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     attention, hidden = model.layer(index).self_attn, model.normed(index, rows)[0]
-    if model.config.retriever_dim:
-        retrieval = model.retrievers[index].key(hidden)
-    else:
-        retrieval = hidden.new_zeros(len(hidden), 0)
+    empty = hidden.new_zeros(len(hidden), 0)  # the retrieval keys of a model without a retriever
+    retrieval = model.retrievers[index].key(hidden) if model.config.retriever_dim else empty
     return attention.k_proj(hidden), attention.v_proj(hidden), retrieval
 
 
@@ -129,7 +129,8 @@ class RowTable:
                 keys = block.keys.new_empty(len(rows), block.keys.shape[-1])
                 values = torch.empty_like(keys)
             keys[here], values[here] = block.keys[layer][local], block.values[layer][local]
-        assert keys is not None and values is not None, "gather needs at least one row"
+        assert keys is not None, "gather needs at least one row"
+        assert values is not None
         return keys, values
 
 

@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from transformers import Cache, DynamicCache, LlamaForCausalLM
 from transformers.models.llama.modeling_llama import rotate_half
 
-from model.adapters import add_adapters, lora_layers
+from model.adapters import READ, WRITE, add_adapters, lora_layers, merge, using
 from model.config import MPlusConfig
+from model.fused import FusedLayer, Projector
 from model.retriever import Retriever
 
 
@@ -46,6 +47,9 @@ class MPlus(nn.Module):
             for _ in range(layers)
         )
         self.lora_layers: list[nn.Module] = []
+        self.fused: list[FusedLayer] = []
+        self.projector: Projector | None = None
+        self.bos_prefix: list[KeysValues] = []
         if config.adapters is not None:
             add_adapters(self.llama.model, config.adapters)
             self.lora_layers = lora_layers(self.llama.model)
@@ -72,6 +76,8 @@ class MPlus(nn.Module):
 
     def project_layer(self, index: int, rows: Tensor) -> KeysValues:
         """Read form of hidden rows in one layer: (B, P, d) -> keys before RoPE and values (B, H_kv, P, hd)."""
+        if self.fused:
+            return KeysValues(*self.fused[index].project(rows))
         attention, hidden = self.layer(index).self_attn, self.normed(index, rows)
         return KeysValues(*(self.as_heads(part(hidden)) for part in (attention.k_proj, attention.v_proj)))
 
@@ -122,20 +128,49 @@ class MPlus(nn.Module):
                 length, count = prefix.keys.shape[2], hidden.shape[1]
                 positions = torch.arange(length + count, device=hidden.device)
                 cos, sin = self.rotary(positions, hidden)
-                mask = visible(count, length, hidden.device)
+                mask = self.mask(count, length)
+                here = cos[:, length:], sin[:, length:]
             cache.update(rotate(prefix.keys, cos[:, :length], sin[:, :length]), prefix.values, index)
-            hidden = self.layer(index)(
-                before(index, hidden),
-                attention_mask=mask,
-                past_key_values=cache,
-                position_embeddings=(cos[:, length:], sin[:, length:]),
-            )
+            hidden = self.step(index, before(index, hidden), mask, cache, here)
             yield hidden
+
+    def step(
+        self, index: int, hidden: Tensor, mask: Tensor | None, cache: Cache, rotary: tuple[Tensor, Tensor]
+    ) -> Tensor:
+        """One decoder layer on hidden (B, n, d) behind its cache: the stock layer, or its fused form."""
+        if self.fused:
+            return self.fused[index](hidden, mask, cache, rotary, index)
+        return self.layer(index)(hidden, attention_mask=mask, past_key_values=cache, position_embeddings=rotary)
+
+    def mask(self, count: int, prefix: int) -> Tensor | None:
+        """Who sees whom: (1, 1, n, P + n), boolean for the stock layers, additive for the fused ones; None for n 1."""
+        allowed = visible(count, prefix, self.device)
+        if allowed is None or not self.fused:
+            return allowed
+        return torch.zeros(allowed.shape, dtype=self.dtype, device=self.device).masked_fill_(~allowed, -torch.inf)
+
+    @torch.no_grad()
+    def specialise(self, role: str) -> None:
+        """Fold the adapter of a role, "write" or "read", into the weights and compute with fused layers from now on.
+
+        Not reversible, and for inference only. A writer keeps a projector of the read adapter for its rows.
+        """
+        eps = self.config.llama.rms_norm_eps
+        if role == WRITE or not self.lora_layers:
+            with using(self, READ):
+                self.projector = Projector(self.llama.model.layers, self.retrievers, eps)
+        merge(self.llama.model, role)
+        self.lora_layers = []
+        self.fused = [FusedLayer(layer, self.config.head_dim, eps) for layer in self.llama.model.layers]
+        self.bos_prefix = [self.project_layer(i, row[None]) for i, row in enumerate(self.bos_embedding)]
 
     def _with_bos(self, index: int, prefix: KeysValues) -> KeysValues:
         if not self.config.bos_row:
             return prefix
-        bos = self.project_layer(index, self.bos_embedding[index][None].to(self.dtype))
+        if self.bos_prefix:
+            bos = self.bos_prefix[index]
+        else:
+            bos = self.project_layer(index, self.bos_embedding[index][None].to(self.dtype))
         batch = prefix.keys.shape[0]
         return KeysValues(
             *(torch.cat([one.expand(batch, -1, -1, -1), many], 2) for one, many in zip(bos, prefix, strict=True))
@@ -169,7 +204,7 @@ class MPlus(nn.Module):
 
 
 def visible(count: int, prefix: int, device: torch.device) -> Tensor | None:
-    """Who sees whom: every query the whole prefix, queries causal among themselves. (1, 1, n, P + n) or None for n 1."""
+    """Every query sees the whole prefix; queries are causal among themselves: (1, 1, n, P + n), None for one query."""
     if count == 1:
         return None
     return torch.ones(count, prefix + count, dtype=torch.bool, device=device).tril(prefix)[None, None]

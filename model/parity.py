@@ -1,8 +1,10 @@
 """Replay recordings of the reference implementation: `python -m model.parity DIR [--tolerance 1e-4]`.
 
 DIR holds golden.json, golden.safetensors and the checkpoints that its variants name. Every chunk is written with the
-recorded draw, every prompt read twice: with rows kept hidden and projected at each question, and with rows in read
-form. Prints the largest difference of every kind and one JSON line; exit status 1 beyond the tolerances.
+recorded draw, and every prompt read, on three paths: `hidden` keeps hidden rows and projects them at each question,
+`read-form` stores projected rows, both on stock layers with switchable adapters; `fused` is what the product runs:
+adapters merged, layers fused, rows in read form. Prints the largest difference of every kind and one JSON line; exit
+status 1 beyond the tolerances.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from model.memory import ReadRows, RowTable, project
 from model.mplus import KeysValues, round_rotary_frequencies
 from model.released import LayerState, ReleasedMemory
 
+PATHS = ("hidden", "read-form", "fused")
 TOLERANCES = {"logits": 1e-4, "rows": 1e-4, "scores": 1e-4, "cache": 1e-4, "order": 0.0, "tokens": 0.0, "pool": 1e-4}
 
 
@@ -34,7 +37,9 @@ class Replay:
     """One variant being replayed: the model, all hidden rows so far (L, M, d), and the published bookkeeping."""
 
     name: str
-    checkpoint: Checkpoint
+    path: str
+    writer: Checkpoint
+    reader: Checkpoint
     golden: Golden
     memory: ReleasedMemory
     hidden: Tensor
@@ -45,7 +50,7 @@ class Replay:
 
     def note(self, kind: str, ours: Tensor, theirs: Tensor) -> None:
         """Remember the largest difference of a kind; another shape counts as infinite."""
-        same = ours.shape == theirs.shape
+        same = ours.shape == theirs.shape and bool(ours.isfinite().all())
         difference = (ours.double() - theirs.double()).abs().max().item() if same and ours.numel() else 0.0
         self.worst[kind] = max(self.worst.get(kind, 0.0), difference if same else float("inf"))
 
@@ -94,12 +99,12 @@ class Golden:
 class ReplayReader(Reader):
     """A reader that compares what it recalls with the recording."""
 
-    def __init__(self, replay: Replay, event: str, keep_hidden: bool) -> None:
-        self.replay, self.event, self.keep_hidden = replay, event, keep_hidden
-        super().__init__(replay.checkpoint.model, Memory(RowTable(replay.rows), replay.memory.membership()))
+    def __init__(self, replay: Replay, event: str) -> None:
+        self.replay, self.event = replay, event
+        super().__init__(replay.reader.model, Memory(RowTable(replay.rows), replay.memory.membership()))
 
     def _stored(self, layer: int, rows: Tensor) -> KeysValues:
-        if not self.keep_hidden:
+        if self.replay.path != "hidden":
             return super()._stored(layer, rows)
         with using(self.model, "read"):
             return self.model.project_layer(layer, self.replay.hidden[layer, rows][None])
@@ -124,39 +129,42 @@ class ReplayReader(Reader):
         return ours
 
 
-def replay_variant(golden: Golden, variant: str) -> dict[str, float]:
-    """Replay one variant; the largest difference of every kind."""
-    replay = _start(golden, variant)
+def replay_variant(golden: Golden, variant: str, path: str) -> dict[str, float]:
+    """Replay one variant on one of the PATHS; the largest difference of every kind."""
+    replay = _start(golden, variant, path)
     for event in golden.events(variant):
         if event.startswith("inj"):
             _write(replay, event)
         elif event.startswith("q_"):
-            for keep_hidden in (True, False):
-                _ask(replay, event, keep_hidden)
+            _ask(replay, event)
     return replay.worst
 
 
-def _start(golden: Golden, variant: str) -> Replay:
-    checkpoint = load(golden.checkpoint(variant), device="cpu", dtype="float32")
+def _start(golden: Golden, variant: str, path: str) -> Replay:
+    roles = ("write", "read") if path == "fused" else (None,)
+    loaded = [load(golden.checkpoint(variant), role, device="cpu", dtype="float32") for role in roles]
     if golden.rounds_rotary(variant):
-        round_rotary_frequencies(checkpoint.model.llama)
-    background, rows = checkpoint.background, checkpoint.background_rows()
-    assert background is not None and rows is not None
+        for one in loaded:
+            round_rotary_frequencies(one.model.llama)
+    writer, reader = loaded[0], loaded[-1]
+    background, rows = reader.background, reader.background_rows()
+    assert background is not None, "the reference always has a pool"
+    assert rows is not None
     memory = ReleasedMemory(
-        checkpoint.model.config,
+        reader.model.config,
         background.pool.shape[1],
         background.long_term.shape[1],
         background.ages.numpy(),
         background.frequencies.numpy(),
     )
     hidden = torch.cat([background.pool, background.long_term], 1)
-    newest = checkpoint.first_rows()
-    return Replay(variant, checkpoint, golden, memory, hidden, [rows], newest, golden.unstable(variant), {})
+    newest = writer.first_rows()
+    return Replay(variant, path, writer, reader, golden, memory, hidden, [rows], newest, golden.unstable(variant), {})
 
 
 @torch.no_grad()
 def _write(replay: Replay, event: str) -> None:
-    golden, name, model = replay.golden, f"{replay.name}/{event}", replay.checkpoint.model
+    golden, name, model = replay.golden, f"{replay.name}/{event}", replay.writer.model
     with using(model, WRITE):
         new, _ = model.write(golden[f"{name}/chunk_ids"], replay.newest[:, None])
     new = new[:, 0]
@@ -181,9 +189,9 @@ def _places(replay: Replay, index: int, state: LayerState) -> Iterator[tuple[str
 
 
 @torch.no_grad()
-def _ask(replay: Replay, event: str, keep_hidden: bool) -> None:
-    golden, name, model = replay.golden, f"{replay.name}/{event}", replay.checkpoint.model
-    reader = ReplayReader(replay, event, keep_hidden)
+def _ask(replay: Replay, event: str) -> None:
+    golden, name, model = replay.golden, f"{replay.name}/{event}", replay.reader.model
+    reader = ReplayReader(replay, event)
     hidden, cache, _ = reader.prefill(golden[f"{name}/prompt_ids"])
     replay.note("logits", model.logits(hidden), golden[f"{name}/logits"])
     for index, layer in enumerate(cache.layers):
@@ -203,9 +211,9 @@ def _ask(replay: Replay, event: str, keep_hidden: bool) -> None:
 
 
 def replay_folder(folder: Path) -> dict[str, dict[str, float]]:
-    """Replay every variant of a folder: {variant: {kind: largest difference}}."""
+    """Replay every variant of a folder on every path: {"variant path": {kind: largest difference}}."""
     golden = Golden(folder)
-    return {variant: replay_variant(golden, variant) for variant in golden.variants()}
+    return {f"{name} {path}": replay_variant(golden, name, path) for name in golden.variants() for path in PATHS}
 
 
 def beyond(results: dict[str, dict[str, float]], tolerances: dict[str, float]) -> Iterator[str]:
@@ -228,9 +236,9 @@ def main(arguments: list[str] | None = None) -> int:
     results = replay_folder(options.folder)
     tolerances = {kind: limit and options.tolerance for kind, limit in TOLERANCES.items()}
     kinds = sorted({kind for worst in results.values() for kind in worst})
-    print(f"{'variant':12}" + "".join(f"{kind:>11}" for kind in kinds))
+    print(f"{'variant and path':24}" + "".join(f"{kind:>11}" for kind in kinds))
     for variant, worst in results.items():
-        print(f"{variant:12}" + "".join(f"{worst.get(kind, float('nan')):11.1e}" for kind in kinds))
+        print(f"{variant:24}" + "".join(f"{worst.get(kind, float('nan')):11.1e}" for kind in kinds))
     failures = list(beyond(results, tolerances))
     for failure in failures:
         print(failure, file=sys.stderr)

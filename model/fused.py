@@ -1,0 +1,135 @@
+"""The same Llama layer with fewer, larger operations, for inference with merged (or no) adapters.
+
+One matrix for q, k, v and one for gate and up; the stock modules keep views of them, so nothing is stored twice. Used
+where no gradient is wanted; parity with the stock layers is tested.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import Cache
+
+from model.retriever import Retriever
+
+
+class FusedLayer:
+    """Stands in for one `LlamaDecoderLayer`, called with the same arguments."""
+
+    def __init__(self, layer: nn.Module, head_dim: int, eps: float) -> None:
+        attention, mlp = layer.self_attn, layer.mlp
+        self.input_norm, self.post_norm, self.eps = (
+            layer.input_layernorm.weight,
+            layer.post_attention_layernorm.weight,
+            eps,
+        )
+        self.qkv = _one_matrix([attention.q_proj, attention.k_proj, attention.v_proj])
+        self.gate_up = _one_matrix([mlp.gate_proj, mlp.up_proj])
+        self.out, self.down = attention.o_proj.weight, mlp.down_proj.weight
+        self.head_dim = head_dim
+        self.query_heads = attention.q_proj.weight.shape[0] // head_dim
+        self.heads = attention.k_proj.weight.shape[0] // head_dim
+
+    def norm(self, rows: Tensor, weight: Tensor) -> Tensor:
+        """Root-mean-square norm of rows (..., d)."""
+        return F.rms_norm(rows, rows.shape[-1:], weight, self.eps)
+
+    def project(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys before RoPE and values of memory rows: (B, P, d) -> two of (B, H_kv, P, hd)."""
+        both = F.linear(self.norm(rows, self.input_norm), self.qkv[self.query_heads * self.head_dim :])
+        keys, values = both.unflatten(-1, (2, self.heads, self.head_dim)).permute(2, 0, 3, 1, 4)
+        return keys, values
+
+    def __call__(
+        self,
+        hidden: Tensor,
+        attention_mask: Tensor | None,
+        past_key_values: Cache,
+        position_embeddings: tuple[Tensor, Tensor],
+        layer: int,
+    ) -> Tensor:
+        """One decoder layer on hidden (B, n, d); mask (1, 1, n, P + n) additive, longer for a padded cache."""
+        batch, count, _ = hidden.shape
+        flat = F.linear(self.norm(hidden, self.input_norm), self.qkv)
+        heads = flat.view(batch, count, -1, self.head_dim).transpose(1, 2)  # (B, H + 2 H_kv, n, hd)
+        turned = _rotate(heads[:, : self.query_heads + self.heads], *position_embeddings)
+        queries = turned[:, : self.query_heads]
+        keys, values = past_key_values.update(
+            turned[:, self.query_heads :], heads[:, self.query_heads + self.heads :], layer
+        )
+        if attention_mask is not None and attention_mask.shape[-1] > keys.shape[2]:
+            keys, values = past_key_values.layers[layer].padded(attention_mask.shape[-1])
+        seen = self._attend(queries, keys, values, attention_mask)
+        hidden = hidden + F.linear(seen.transpose(1, 2).reshape(batch, count, -1), self.out)
+        gate, up = F.linear(self.norm(hidden, self.post_norm), self.gate_up).chunk(2, -1)
+        return hidden + F.linear(F.silu(gate) * up, self.down)
+
+    def _attend(self, queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> Tensor:
+        """Grouped-query attention; on the CPU two matrix products per group beat the fused kernel at these lengths."""
+        batch, heads, count, dim = queries.shape
+        if queries.device.type != "cpu" or keys.shape[2] * count > 4_000_000:
+            return F.scaled_dot_product_attention(queries, keys, values, attn_mask=mask, enable_gqa=True)
+        grouped = queries.reshape(batch, self.heads, -1, dim)  # (B, H_kv, g * n, hd)
+        products = torch.matmul(grouped, keys.transpose(2, 3)).mul_(dim**-0.5)
+        if mask is not None:
+            products = products.view(batch, heads, count, -1).add_(mask).view(products.shape)
+        return torch.matmul(products.softmax(-1), values).view(batch, heads, count, dim)
+
+
+def _one_matrix(linears: list[nn.Linear]) -> Tensor:
+    """Concatenate weights of linears that read the same input; the linears keep views of the result."""
+    whole = torch.cat([linear.weight.detach() for linear in linears])
+    start = 0
+    for linear in linears:
+        stop = start + linear.weight.shape[0]
+        linear.weight = nn.Parameter(whole[start:stop], requires_grad=False)
+        start = stop
+    return whole
+
+
+def _rotate(heads: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    first, second = heads.chunk(2, -1)
+    return heads * cos[:, None] + torch.cat([-second, first], -1) * sin[:, None]
+
+
+class Projector:
+    """Read form of new rows, all layers at once: two batched products instead of four small ones a layer.
+
+    Made while the read adapter is the active one, so a process whose weights are merged for writing can still file
+    its rows: it keeps the read adapter's k and v (an eighth of a layer's attention at 8B) beside them.
+    """
+
+    def __init__(self, layers: nn.ModuleList, retrievers: nn.ModuleList, eps: float) -> None:
+        self.eps = eps
+        self.norms = torch.stack([layer.input_layernorm.weight for layer in layers])[:, None]  # (L, 1, d)
+        parts = [[_dense(layer.self_attn.k_proj), _dense(layer.self_attn.v_proj)] for layer in layers]
+        self.key_values = parts[0][0].shape[0]
+        self.second: Tensor | None = None
+        for part, retriever in zip(parts, retrievers, strict=True):
+            if isinstance(retriever, Retriever):
+                part.append(_first(retriever.key).weight)
+        if isinstance(retrievers[0], Retriever) and isinstance(retrievers[0].key, nn.Sequential):
+            self.second = torch.stack([retriever.key[2].weight.T for retriever in retrievers])  # (L, 2h, h)
+        self.first = torch.stack([torch.cat(part).T for part in parts])  # (L, d, 2 kv + 2h)
+
+    def __call__(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Hidden rows (L, n, d) -> keys, values (L, n, kv) and retrieval keys (L, n, h)."""
+        # the weights differ by layer, so they are multiplied after a norm without any
+        hidden = F.rms_norm(rows, rows.shape[-1:], None, self.eps) * self.norms
+        keys, values, retrieval = torch.bmm(hidden, self.first).tensor_split([self.key_values, 2 * self.key_values], -1)
+        if self.second is not None:
+            retrieval = torch.bmm(F.silu(retrieval), self.second)
+        return keys, values, retrieval
+
+
+def _first(part: nn.Module) -> nn.Linear:
+    return part[0] if isinstance(part, nn.Sequential) else part
+
+
+def _dense(linear: nn.Module) -> Tensor:
+    """The weight of a linear with its active adapter folded in, without changing it."""
+    if not hasattr(linear, "lora_A"):
+        return linear.weight
+    delta = sum(linear.get_delta_weight(name) for name in linear.active_adapters)
+    return linear.get_base_layer().weight + delta
