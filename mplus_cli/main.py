@@ -21,8 +21,8 @@ import typer
 from typer.core import TyperGroup
 
 from mplus_cli import terminal
-from mplus_cli.commands.app import CONTEXT
-from mplus_cli.errors import Interrupted, MplusError, NotEnoughSpace, UsageError
+from mplus_cli.commands.common import CONTEXT
+from mplus_cli.errors import Interrupted, ModelMissing, MplusError, NotEnoughSpace, NotFound, UsageError
 
 COMMANDS = (  # in the order of a first day with mplus
     "ingest",
@@ -168,9 +168,7 @@ def _terminate(signum: int, frame: FrameType | None) -> NoReturn:
 
 
 def _complete(command: Any) -> None:
-    from typer.completion import completion_init
-
-    completion_init()
+    importlib.import_module("typer.completion").completion_init()
     command.main(prog_name="mplus", complete_var=COMPLETE_VARIABLE)
 
 
@@ -201,11 +199,26 @@ def as_mplus_error(error: BaseException) -> MplusError:
         )
     if isinstance(error, MemoryError):
         return NotEnoughSpace("There is not enough memory.").with_traceback(error.__traceback__)
+    if isinstance(error, FileNotFoundError | NotADirectoryError | IsADirectoryError):
+        return NotFound(f"{error.strerror}: {error.filename}.", "Check the path.").with_traceback(error.__traceback__)
     if isinstance(error, PermissionError):
         return MplusError(
             f"No permission: {error.filename or error}.", "Check the owner and the permissions of that path."
         ).with_traceback(error.__traceback__)
-    return _unexpected(error)
+    return _model_error(error) or _unexpected(error)
+
+
+def _model_error(error: BaseException) -> MplusError | None:
+    """The errors of the model room, which knows no exit codes; known by name, because it imports torch."""
+    remedy = getattr(error, "remedy", "") or None
+    kinds = {kind.__name__ for kind in type(error).__mro__}
+    if "CheckpointError" in kinds:
+        return ModelMissing(str(error), remedy).with_traceback(error.__traceback__)
+    if "ModelError" in kinds:
+        return UsageError(str(error), remedy).with_traceback(error.__traceback__)
+    if "OutOfMemoryError" in kinds:
+        return NotEnoughSpace("The GPU has not enough memory.", "`mplus plan` says what is needed; or --device cpu.")
+    return None
 
 
 def _usage_error(error: Any) -> UsageError:

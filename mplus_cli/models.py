@@ -78,19 +78,19 @@ def list_models(models_folder: Path) -> list[ModelRecord]:
 
 
 def find_model(name: str | None, models_folder: Path) -> ModelRecord:
-    """A model by name or folder; without a name the embedded one.
+    """A model by name or folder; without a name, or by the name `embedded`, the one in the package.
 
     Raises ModelMissing where there is none, or where the folder is no M+ model.
     """
     records = list_models(models_folder)
-    if name is None:
-        found = records[0] if records else None
+    if name is None or name == "embedded":
+        found = next((record for record in records if record.kind == "embedded"), None)
     else:
         found = next((record for record in records if record.name == name), None)
         if found is None and Path(name).is_dir():
             found = describe(Path(name).resolve(), "folder")
     if found is None:
-        raise ModelMissing(f"There is no model {name!r}." if name else "There is no model at hand.")
+        raise ModelMissing(f"There is no model {name or 'embedded'!r}.")
     return usable(found)
 
 

@@ -1,0 +1,35 @@
+"""`mplus plan`: what a book will take, before it is read."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from mplus_cli.commands import common
+
+app = common.new_app()
+
+
+@app.command()
+def plan(
+    book: Annotated[str, typer.Argument(metavar="BOOK", help="A file; - for stdin.")],
+    password: Annotated[str | None, typer.Option("--password", metavar="WORD", help="For encrypted PDFs.")] = None,
+    encoding: Annotated[str | None, typer.Option("--encoding", metavar="NAME", help="Of a text file.")] = None,
+    model: common.Model = None,
+    device: common.Device = None,
+    as_json: common.Json = False,
+) -> None:
+    """Say what reading a book will take: chunks, tokens, time, memory, disk. Loads no model, writes nothing.
+
+    \b
+      mplus plan war_and_peace.epub
+      mplus plan thesis.pdf --model mplus-8b --device cuda --json
+    """
+    from mplus_cli import listing, planner
+
+    settings = common.loaded(model=model, device=device)
+    document = common.parsed(book, password, encoding)
+    record = common.model_of(settings)
+    rates = planner.read_rates(common.places().state)
+    listing.plan(planner.plan(document, record, rates, common.device_kind(settings)), as_json)

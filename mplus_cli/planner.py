@@ -1,0 +1,173 @@
+"""`mplus plan`: what reading a book will take, before anything is read and without loading a model.
+
+Every number is arithmetic on the book's tokens and the sizes in the model's config.json; seconds come from the rate
+that the last ingest on this machine reached with this model, or from a stated estimate where there was none.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mplus_cli.documents.document import Document
+from mplus_cli.models import ModelRecord, tensor_shapes
+
+CHARACTERS_PER_TOKEN = 4.0  # English prose, where no tokenizer is at hand
+ROW_VALUE_BYTES = 2  # rows are stored in bfloat16
+TEXT_COPIES = 2.2  # the text itself, and its full-text index
+CPU_FLOPS, GPU_FLOPS = 4e10, 4e13  # useful rates of two processor cores and of a small GPU; only for the estimate
+RATES = "rates.json"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSizes:
+    """What of a model shapes a plan: counts of values, not bytes."""
+
+    parameters: int
+    chunk_tokens: int
+    chunk_rows: int  # K
+    pool_rows: int  # N
+    recall_rows: int  # R
+    layers: int
+    key_value_dim: int
+    retriever_dim: int
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a book will take; the shape of `plan --json`."""
+
+    title: str
+    pages: int
+    chapters: int
+    characters: int
+    tokens: int
+    chunks: int
+    bytes: dict[str, int]  # rows, keys, text, total_disk; ram and vram while reading
+    seconds: dict[str, float | bool | str]
+    warnings: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """The one object of `plan --json`."""
+        names = ("title", "pages", "chapters", "characters", "tokens", "chunks", "bytes", "seconds")
+        return {**{name: getattr(self, name) for name in names}, "warnings": list(self.warnings)}
+
+
+def plan(document: Document, model: ModelRecord, rates: dict[str, float], device: str = "cpu") -> Plan:
+    """What reading `document` with `model` on `device` will take. Reads config.json, headers, tokenizer.json."""
+    sizes = model_sizes(model.path)
+    tokens, counted = count_tokens(document.text, model.path)
+    chunks = math.ceil(tokens / sizes.chunk_tokens)
+    seconds, measured = _seconds(tokens, sizes, rates.get(rate_key(model.name, device)), device)
+    warnings = list(document.warnings)
+    warnings += [f"skipped {skipped.where}: {skipped.reason}" for skipped in document.skipped]
+    warnings += [] if counted else ["the tokens are estimated from the characters: this model has no tokenizer.json"]
+    warnings += [] if measured else [f"the time is estimated: nothing was read with {model.name} on this machine yet"]
+    return Plan(
+        title=document.title,
+        pages=document.pages_total,
+        chapters=len(document.sections),
+        characters=len(document.text),
+        tokens=tokens,
+        chunks=chunks,
+        bytes=_bytes(document.text, chunks, sizes, device),
+        seconds={"ingest": round(seconds, 1), "tokens_per_second": round(tokens / seconds, 1), "measured": measured},
+        warnings=tuple(warnings),
+    )
+
+
+def model_sizes(folder: Path) -> ModelSizes:
+    """Sizes of a model from its config.json and the headers of its weights."""
+    raw = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    rows, heads = int(raw["num_tokens"]), int(raw["num_attention_heads"])
+    recalled = int(raw.get("num_ltm_blocks", 0)) * rows
+    head_dim = int(raw.get("head_dim") or raw["hidden_size"] // heads)
+    shapes = [shape for file in folder.glob("*.safetensors") for shape in _parameter_shapes(file)]
+    return ModelSizes(
+        parameters=sum(math.prod(shape) for shape in shapes),
+        chunk_tokens=int(raw.get("mplus", {}).get("chunk_tokens", 512)),
+        chunk_rows=rows,
+        pool_rows=int(raw.get("num_blocks", 50)) * rows - recalled,
+        recall_rows=recalled,
+        layers=int(raw["num_hidden_layers"]),
+        key_value_dim=int(raw.get("num_key_value_heads") or heads) * head_dim,
+        retriever_dim=int(raw.get("selector_hidden_dim", 256)) if raw.get("add_selector") else 0,
+    )
+
+
+def _parameter_shapes(file: Path) -> list[tuple[int, ...]]:
+    """Shapes of the weights that run; shipped memory is data."""
+    return [shape for name, shape in tensor_shapes(file).items() if not name.startswith(("memory", "ltm"))]
+
+
+def count_tokens(text: str, folder: Path) -> tuple[int, bool]:
+    """Tokens of a text, and whether they were counted (True) or estimated from its characters (False)."""
+    path = folder / "tokenizer.json"
+    if not path.is_file():
+        return math.ceil(len(text) / CHARACTERS_PER_TOKEN), False
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_file(str(path))
+    return len(tokenizer.encode(text, add_special_tokens=False).ids), True
+
+
+def _bytes(text: str, chunks: int, sizes: ModelSizes, device: str) -> dict[str, int]:
+    """Bytes on disk when all is read, and in memory while it is read and asked."""
+    rows_each = chunks * sizes.layers * sizes.chunk_rows
+    rows = rows_each * 2 * sizes.key_value_dim * ROW_VALUE_BYTES
+    keys = rows_each * sizes.retriever_dim * ROW_VALUE_BYTES
+    stored_text = round(len(text.encode("utf-8", "replace")) * TEXT_COPIES)
+    prefix = (sizes.pool_rows + sizes.recall_rows) * sizes.layers * 2 * sizes.key_value_dim
+    on_gpu = device != "cpu"
+    working = (sizes.parameters + prefix) * (2 if on_gpu else 4)
+    return {
+        "rows": rows,
+        "keys": keys,
+        "text": stored_text,
+        "total_disk": rows + keys + stored_text,
+        "ram": keys if on_gpu else working + keys,
+        "vram": working + keys if on_gpu else 0,
+    }
+
+
+def _seconds(tokens: int, sizes: ModelSizes, rate: float | None, device: str) -> tuple[float, bool]:
+    """Seconds of reading, and whether the rate was measured on this machine."""
+    if rate:
+        return max(tokens / rate, 1e-3), True
+    # every token passes the weights once to write and its rows pass the projections once
+    flops = 2.0 * sizes.parameters * tokens
+    return max(flops / (CPU_FLOPS if device == "cpu" else GPU_FLOPS), 1e-3), False
+
+
+# -------------------------------------------------------------------------------------------------------------- rates
+
+
+def rate_key(model: str, device: str) -> str:
+    """How a measured rate is filed: by the model and the kind of device."""
+    return f"{model} on {device.split(':')[0]}"
+
+
+def read_rates(state: Path) -> dict[str, float]:
+    """Tokens per second that ingests on this machine reached, by `rate_key`."""
+    try:
+        value = json.loads((state / RATES).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    pairs = value.items() if isinstance(value, dict) else ()
+    return {str(key): float(rate) for key, rate in pairs if isinstance(rate, int | float) and rate > 0}
+
+
+def remember_rate(state: Path, model: str, device: str, tokens_per_second: float) -> None:
+    """Keep the rate of an ingest that has just ended, for the next plan."""
+    if not tokens_per_second > 0:
+        return
+    state.mkdir(mode=0o700, parents=True, exist_ok=True)
+    rates = {**read_rates(state), rate_key(model, device): round(tokens_per_second, 1)}
+    temporary = state / f"{RATES}.{os.getpid()}.tmp"
+    temporary.write_text(json.dumps(rates, indent=2) + "\n", encoding="utf-8")
+    temporary.chmod(0o600)
+    os.replace(temporary, state / RATES)
