@@ -141,13 +141,13 @@ def set_value(key: str, value: str | None) -> Path:
 
     from mplus_cli.library.shards import private_folder, write_privately
 
-    key = _known(key, "there is no setting {key!r}")
-    parsed = None if value is None else _parse(key, value, f"{key} cannot be {value!r}")
+    key = _known(key, "There is no setting {key!r}.")
+    parsed = None if value is None else _parse(key, value, f"{key} cannot be {value!r}.")
     path = places().config_file
     try:
         document = tomlkit.parse(_read(path))
     except ParseError as error:
-        raise UsageError(f"{path}: {error}", "Mend the file by hand.") from None
+        raise UsageError(f"{path}: {error}.", "Mend the file by hand.") from None
     if parsed is None:
         document.pop(key, None)
     else:
@@ -162,12 +162,12 @@ def _from_file(path: Path) -> dict[str, Any]:
     try:
         raw = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"{path}: {error}", "Mend the file by hand.") from None
+        raise UsageError(f"{path}: {error}.", "Mend the file by hand.") from None
     values = {}
     for key, value in raw.items():
         where = f"{path}, line {_line(text, key)}"
-        _known(key, where + ": there is no setting {key!r}")
-        values[key] = _checked(key, value, f"{where}: {key} cannot be {value!r}")
+        _known(key, where + ": there is no setting {key!r}.")
+        values[key] = _checked(key, value, f"{where}: {key} cannot be {value!r}.")
     return values
 
 
@@ -177,7 +177,7 @@ def _read(path: Path) -> str:
     except FileNotFoundError:
         return ""
     except UnicodeDecodeError:
-        raise UsageError(f"{path} is not UTF-8 text", "Mend the file by hand.") from None
+        raise UsageError(f"{path} is not UTF-8 text.", "Mend the file by hand.") from None
 
 
 def _line(text: str, key: str) -> int:
@@ -196,14 +196,16 @@ def _from_environment() -> dict[str, Any]:
         values["colour"] = "always"
     for key in KEYS:
         if text := os.environ.get(environment_variable(key)):
-            values[key] = _parse(key, text, f"{environment_variable(key)} cannot be {text!r}")
+            values[key] = _parse(key, text, f"{environment_variable(key)} cannot be {text!r}.")
     return values
 
 
 def _from_flags(flags: Mapping[str, object]) -> dict[str, Any]:
     given = {key: value for key, value in flags.items() if value is not None}
     assert set(given) <= set(KEYS), f"no setting for the flags {sorted(set(given) - set(KEYS))}"
-    return {key: _checked(key, value, f"--{key.replace('_', '-')} cannot be {value!r}") for key, value in given.items()}
+    return {
+        key: _checked(key, value, f"--{key.replace('_', '-')} cannot be {value!r}.") for key, value in given.items()
+    }
 
 
 def _known(key: str, message: str) -> str:

@@ -167,11 +167,11 @@ def user_version(connection: sqlite3.Connection) -> int:
 def require_catalog(connection: sqlite3.Connection, folder: Path) -> None:
     """Refuse what is no catalogue of ours, or one that a later mplus wrote; LibraryDamaged."""
     if connection.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
-        raise LibraryDamaged(f"{folder} is not an mplus library")
+        raise LibraryDamaged(f"{folder} is not an mplus library.")
     version = user_version(connection)
     if version > FORMAT_VERSION:
         raise LibraryDamaged(
-            f"{folder} has format {version}, written by a newer version of mplus; this one reads {FORMAT_VERSION}",
+            f"{folder} has format {version}, written by a newer version of mplus; this one reads {FORMAT_VERSION}.",
             NEWER,
         )
 
@@ -217,7 +217,7 @@ def _statements(script: str) -> list[str]:
 def _translated(error: sqlite3.Error, what: str) -> MplusError:
     name = str(getattr(error, "sqlite_errorname", ""))
     if name.startswith(("SQLITE_FULL", "SQLITE_IOERR_WRITE", "SQLITE_IOERR_FSYNC", "SQLITE_IOERR_TRUNCATE")):
-        return NotEnoughSpace(f"no space left to write {what}; what was committed before is kept")
+        return NotEnoughSpace(f"There is no space left to write {what}; what was committed before is kept.")
     if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
-        return LibraryLocked(f"{what} is busy: another program holds its catalogue")
-    return LibraryDamaged(f"the catalogue of {what} cannot be read: {error}")
+        return LibraryLocked(f"{what} is busy: another program holds its catalogue.")
+    return LibraryDamaged(f"The catalogue of {what} cannot be read: {error}.")

@@ -6,10 +6,8 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sqlite3
-import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
@@ -17,23 +15,24 @@ from types import TracebackType
 from typing import Self, TypeVar
 
 from mplus_cli.documents.document import Document, Page, Section
-from mplus_cli.errors import LibraryDamaged, NotFound, UsageError
-from mplus_cli.library import passages, tables
+from mplus_cli.errors import LibraryDamaged, NotFound
+from mplus_cli.library import bundle, passages, tables, unbundle
 from mplus_cli.library.catalog import (
     FORMAT_VERSION,
     catalog_errors,
     connect,
-    initialise,
     migrate,
     require_catalog,
     snapshot,
-    transaction,
     user_version,
 )
+from mplus_cli.library.check import Checked, exposed, verify
+from mplus_cli.library.folders import CATALOG, MEMORY, TAILS, building, create_catalog, remove, rename, require_library
 from mplus_cli.library.lock import locked
 from mplus_cli.library.records import (
     ChunkRecord,
     DocumentRecord,
+    Finding,
     ModelIdentity,
     ShardRecord,
     TextHit,
@@ -41,27 +40,12 @@ from mplus_cli.library.records import (
 from mplus_cli.library.shards import (
     Write,
     disk_errors,
-    private_folder,
     read_named,
-    require_folder,
     require_plain_file,
-    sync_folder,
-    write_privately,
 )
 from mplus_cli.library.writer import Writer
 
 T = TypeVar("T")
-CATALOG = "catalog.sqlite"
-README = f"""This folder is a library of mplus, a reading assistant with a latent memory. Format {FORMAT_VERSION}.
-
-catalog.sqlite   documents, their texts, chapters, pages and chunks, and the names of the files below (SQLite)
-memory/          what a model remembers of them; each file is named by the sha256 of its content and never changed
-tails/           where the reading of an unfinished document goes on
-lock             held while something is written
-
-Do not change anything here by hand. `mplus library verify` checks every byte. Treat all of it as you treat the books:
-the text stands in the catalogue, and memory files hold the text in another form.
-"""
 
 
 class Library:
@@ -92,8 +76,6 @@ class Library:
         newer mplus; LibraryLocked when an older format must be migrated first while another process writes.
         """
         path = Path(path)
-        if not path.is_dir():
-            raise NotFound(f"there is no library at {path}", "`mplus library list` shows what there is.")
         require_library(path)
         connection = connect(path / CATALOG, writing=False)
         try:
@@ -128,8 +110,8 @@ class Library:
         """Refuse a model whose rows these are not; LibraryDamaged."""
         if fingerprint != self.identity.fingerprint:
             raise LibraryDamaged(
-                f"library {self.name} was read by the model {self.identity.name}"
-                f" ({self.identity.fingerprint[:12]}), not by {name} ({fingerprint[:12]})",
+                f"Library {self.name} was read by the model {self.identity.name}"
+                f" ({self.identity.fingerprint[:12]}), not by {name} ({fingerprint[:12]}).",
                 f"Ask with --model {self.identity.name}, or read the documents into another library.",
             )
 
@@ -151,17 +133,17 @@ class Library:
                 return found[0]
             if found:
                 names = ", ".join(record.slug for record in found[:6])
-                raise NotFound(f"{query!r} fits several documents of {self.name}: {names}", "Give the whole name.")
+                raise NotFound(f"{query!r} fits several documents of {self.name}: {names}.", "Give the whole name.")
         near = get_close_matches(wanted, [record.slug for record in records], n=3, cutoff=0.5)
         hint = f"Did you mean {' or '.join(near)}?" if near else f"`mplus docs list --library {self.name}` shows them."
-        raise NotFound(f"there is no document {query!r} in {self.name}", hint)
+        raise NotFound(f"There is no document {query!r} in {self.name}.", hint)
 
     def record(self, document: str) -> DocumentRecord:
         """The document of this id; raises NotFound."""
         with catalog_errors(self.name):
             records = tables.documents(self._connection, document)
         if not records:
-            raise NotFound(f"there is no document {document} in {self.name}")
+            raise NotFound(f"There is no document {document} in {self.name}.")
         return records[0]
 
     def text(self, document: str) -> str:
@@ -172,7 +154,7 @@ class Library:
             if text is None:
                 record = self.record(document)
                 raise NotFound(
-                    f"{self.name} was imported without the text of {record.slug}",
+                    f"{self.name} was imported without the text of {record.slug}.",
                     "Ingest the same file: its text is added, and nothing is read twice.",
                 )
             self._texts = {document: text}
@@ -257,7 +239,7 @@ class Library:
 
     def bytes_on_disk(self) -> int:
         """What the library takes on disk, in bytes."""
-        files = [path for folder in (self.path, self.path / "memory", self.path / "tails") for path in folder.iterdir()]
+        files = [path for folder in (self.path, self.path / MEMORY, self.path / TAILS) for path in folder.iterdir()]
         return sum(path.lstat().st_size for path in files if path.is_file())
 
     @contextmanager
@@ -281,15 +263,65 @@ class Library:
             writer.scrub()
         return max(0, before - self.bytes_on_disk())
 
+    def verify(self) -> Iterator[Finding]:
+        """Check everything: hashes, texts, spans, index, permissions; one finding for each thing, as it is done."""
+        return verify(Checked(self.path, self._connection))
+
+    def repair(self, findings: Iterable[Finding]) -> list[DocumentRecord]:
+        """Mend what findings of `verify` name, as far as that can be done without the model or the original files.
+
+        Permissions are tightened and the search index is written again. Returns the documents whose shards or tails are
+        damaged: they are marked as unread; ingest them again from `document(id)`, and equal shards are found on disk.
+        What only the original file can mend is left as it is. Raises LibraryLocked.
+        """
+        bad = [finding for finding in findings if not finding.ok]
+        unread = {finding.document for finding in bad if finding.kind in ("shard", "tail")}
+        with self.writing() as writer:
+            if any(finding.kind == "permissions" for finding in bad):
+                for path in exposed(self.path):
+                    path.chmod(path.stat().st_mode & 0o700)
+            if any(finding.kind == "search" for finding in bad):
+                writer.rebuild_search()
+            for document in unread:
+                writer.mark_unread(document)
+        return [record for record in self.documents() if record.id in unread]
+
+    def export(self, file: Path, text: bool = True) -> int:
+        """Write the whole library to one file that has no times in it; returns its size in bytes.
+
+        Equal libraries give equal bytes, however often their ingest was interrupted. `text=False` leaves the texts out.
+        Raises UsageError when the file exists, LibraryDamaged when a shard is damaged, NotEnoughSpace.
+        """
+        return bundle.export(self.path.name, self._connection, self.path, Path(file), text)
+
+    @classmethod
+    def import_(cls, file: Path, path: Path) -> Library:
+        """Make a library from an export, every hash checked; it appears complete or not at all.
+
+        Raises UsageError when something is at `path`, LibraryDamaged when the file is not what an export is.
+        """
+        unbundle.import_(Path(file), Path(path))
+        return cls.open(path)
+
+    def rename(self, target: Path) -> None:
+        """Move the library to another folder on the same disk and close it; UsageError when that is taken."""
+        self.close()
+        rename(self.path, Path(target))
+
+    def remove(self) -> None:
+        """Close the library and delete everything in it. `folders.remove(path)` also removes one that does not open."""
+        self.close()
+        remove(self.path)
+
     def _list_shards(self, ids: Sequence[str] | None) -> list[ShardRecord]:
         with catalog_errors(self.name):
-            return tables.shards(self._connection, self.path / "memory", ids)
+            return tables.shards(self._connection, self.path / MEMORY, ids)
 
 
 def _present(shard: ShardRecord) -> ShardRecord:
     require_plain_file(shard.path)
     if (size := shard.path.lstat().st_size) != shard.bytes:
-        raise LibraryDamaged(f"{shard.path.name} has {size} bytes, not {shard.bytes}")
+        raise LibraryDamaged(f"{shard.path.name} has {size} bytes, not {shard.bytes}.")
     return shard
 
 
@@ -307,63 +339,11 @@ def _matchers(wanted: str) -> list[Callable[[DocumentRecord], bool]]:
     ]
 
 
-def require_library(path: Path) -> None:
-    """Refuse a folder that is no library, or holds links where a library's own folders belong; LibraryDamaged."""
-    if not os.path.lexists(path / CATALOG):
-        raise LibraryDamaged(
-            f"{path} is not an mplus library: it has no {CATALOG}", "`mplus library list` shows what there is."
-        )
-    require_folder(path.resolve())
-    require_folder(path / "memory")
-    require_folder(path / "tails")
-
-
-def create_catalog(folder: Path, identity: ModelIdentity) -> None:
-    """Fill an empty private folder with an empty library."""
-    for part in ("memory", "tails"):
-        (folder / part).mkdir(mode=0o700)
-    write_privately(folder / "README", README.encode())
-    os.close(os.open(folder / CATALOG, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
-    connection = connect(folder / CATALOG, writing=True)
-    try:
-        with catalog_errors(folder.name):
-            initialise(connection)
-            with transaction(connection):
-                tables.write_identity(connection, identity)
-    finally:
-        connection.close()
-
-
-@contextmanager
-def building(path: Path) -> Iterator[Path]:
-    """A private folder that becomes `path` when the block ends well and vanishes when it does not.
-
-    Raises UsageError when something is at `path` already.
-    """
-    path = Path(path)
-    taken = UsageError(f"{path} exists already", "Choose another name, or remove the library first.")
-    if os.path.lexists(path):
-        raise taken
-    with disk_errors(path.name):
-        private_folder(path.parent)
-        scaffold = Path(tempfile.mkdtemp(prefix=".building-", dir=path.parent))  # 0700, a name nobody can foresee
-        try:
-            folder = scaffold / "library"  # one level down: no half-built library stands among the others
-            folder.mkdir(mode=0o700)
-            yield folder
-            if os.path.lexists(path):
-                raise taken
-            folder.rename(path)
-            sync_folder(path.parent)
-        finally:
-            shutil.rmtree(scaffold, ignore_errors=True)
-
-
 def _identity(connection: sqlite3.Connection, path: Path) -> ModelIdentity:
     try:
         return tables.read_identity(connection)
     except ValueError as error:
-        raise LibraryDamaged(f"{path.name}: {error}") from error
+        raise LibraryDamaged(f"{path.name}: {error}.") from error
 
 
 def _migrate(path: Path) -> None:

@@ -30,7 +30,7 @@ def locked(folder: Path) -> Iterator[None]:
     try:
         lock.acquire()
     except Timeout:
-        raise LibraryLocked(f"{folder.name} is being written by {owner(folder)}") from None
+        raise LibraryLocked(f"{folder.name} is being written by {owner(folder)}.") from None
     try:
         write_privately(folder / OWNER, json.dumps({"pid": os.getpid(), "host": socket.gethostname()}).encode())
         yield

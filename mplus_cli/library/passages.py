@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 
 from mplus_cli.library.records import TextHit
@@ -66,10 +66,13 @@ def clear(connection: sqlite3.Connection) -> None:
     connection.execute("INSERT INTO passages (passages) VALUES ('delete-all')")
 
 
-def words(connection: sqlite3.Connection) -> list[tuple[str, int, int]]:
-    """Every word of the index as it is stored, the chunks that hold it, and its occurrences; for verifying."""
-    connection.execute("CREATE VIRTUAL TABLE IF NOT EXISTS temp.passage_words USING fts5vocab (main, passages, row)")
-    return [tuple(row) for row in connection.execute("SELECT term, doc, cnt FROM temp.passage_words ORDER BY term")]
+def entries(connection: sqlite3.Connection) -> Iterator[tuple[str, int, int]]:
+    """Every word of the index as it is stored, in its order, with the chunk (rowid) and the place where it stands."""
+    connection.execute(
+        "CREATE VIRTUAL TABLE IF NOT EXISTS temp.passage_words USING fts5vocab (main, passages, instance)"
+    )
+    for row in connection.execute("SELECT term, doc, offset FROM temp.passage_words"):
+        yield row[0], row[1], row[2]
 
 
 def search(

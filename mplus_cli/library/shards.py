@@ -35,10 +35,12 @@ def disk_errors(what: str) -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno in _NO_SPACE:
-            raise NotEnoughSpace(f"no space left to write {what}; what was committed before is kept") from error
+            raise NotEnoughSpace(
+                f"There is no space left to write {what}; what was committed before is kept."
+            ) from error
         if error.errno == errno.EIO:
             raise NotEnoughSpace(
-                f"the disk reports an error while writing {what}; what was committed before is kept",
+                f"The disk reports an error while writing {what}; what was committed before is kept.",
                 "Check the disk, or move the library to another one.",
             ) from error
         raise
@@ -57,7 +59,7 @@ def require_folder(path: Path) -> None:
     """Refuse a folder inside a library that is missing, a symbolic link, or another person's; LibraryDamaged."""
     status = _status(path)
     if status is None or not stat.S_ISDIR(status.st_mode):
-        raise LibraryDamaged(f"{path} is {'missing' if status is None else 'not a plain folder'}")
+        raise LibraryDamaged(f"{path} is {'missing' if status is None else 'not a plain folder'}.")
     _require_owner(path, status)
 
 
@@ -67,9 +69,9 @@ def require_plain_file(path: Path, missing_ok: bool = False) -> None:
     if status is None:
         if missing_ok:
             return
-        raise LibraryDamaged(f"{path} is missing")
+        raise LibraryDamaged(f"{path} is missing.")
     if not stat.S_ISREG(status.st_mode):
-        raise LibraryDamaged(f"{path} is not a plain file", "Remove it by hand after looking where it points.")
+        raise LibraryDamaged(f"{path} is not a plain file.", "Remove it by hand after looking where it points.")
     _require_owner(path, status)
 
 
@@ -77,7 +79,7 @@ def read_named(path: Path, sha256: str) -> bytes:
     """The bytes of a file that is named by its sha256; raises LibraryDamaged when missing or changed."""
     data = b"".join(blocks(path))
     if hashlib.sha256(data).hexdigest() != sha256:
-        raise LibraryDamaged(f"{path.name} does not hold what its name says")
+        raise LibraryDamaged(f"{path.name} does not hold what its name says.")
     return data
 
 
@@ -95,16 +97,16 @@ def blocks(path: Path) -> Iterator[bytes]:
     try:
         descriptor = os.open(path, os.O_RDONLY | _NOFOLLOW | _CLOEXEC)
     except FileNotFoundError:
-        raise LibraryDamaged(f"{path.name} is missing") from None
+        raise LibraryDamaged(f"{path.name} is missing.") from None
     except OSError as error:
-        raise LibraryDamaged(f"{path.name} cannot be opened: {error.strerror}") from error
+        raise LibraryDamaged(f"{path.name} cannot be opened: {error.strerror}.") from error
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise LibraryDamaged(f"{path.name} is not a plain file")
+            raise LibraryDamaged(f"{path.name} is not a plain file.")
         while block := os.read(descriptor, READ_BLOCK):
             yield block
     except OSError as error:
-        raise LibraryDamaged(f"{path.name} cannot be read: {error.strerror}") from error
+        raise LibraryDamaged(f"{path.name} cannot be read: {error.strerror}.") from error
     finally:
         os.close(descriptor)
 
@@ -200,4 +202,4 @@ def _require_owner(path: Path, status: os.stat_result) -> None:
     """Root may read what others own (containers map users); everybody else only what is theirs."""
     user = os.geteuid() if hasattr(os, "geteuid") else 0
     if user not in (0, status.st_uid):
-        raise LibraryDamaged(f"{path} belongs to another user", "Copy the library, or export and import it.")
+        raise LibraryDamaged(f"{path} belongs to another user.", "Copy the library, or export and import it.")

@@ -191,6 +191,12 @@ def shards(connection: sqlite3.Connection, folder: Path, ids: Iterable[str] | No
     ]
 
 
+def stored_checksum(connection: sqlite3.Connection, document: str) -> str | None:
+    """The checksum that was written beside a document's facts."""
+    row = connection.execute("SELECT checksum FROM documents WHERE id = ?", [document]).fetchone()
+    return None if row is None else row["checksum"]
+
+
 def tail(connection: sqlite3.Connection, document: str) -> str | None:
     """The sha256 of the tail that a document's last commit names."""
     row = connection.execute("SELECT tail FROM documents WHERE id = ?", [document]).fetchone()

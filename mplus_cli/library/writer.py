@@ -85,7 +85,7 @@ class Writer:
             )
             assert tail is not None or end == record.chunks, "only a document's last commit has no tail"
             sha256 = store(self._memory, shard, self._write)
-            tail_name = None if tail is None else store(self._tails, tail, self._write)
+            tail_name = None if tail is None or end == record.chunks else store(self._tails, tail, self._write)
             old_tail = tables.tail(self._connection, document_id)
             with transaction(self._connection):
                 tables.insert_shard(self._connection, record.number, first_chunk, chunk_count, sha256, len(shard))
@@ -192,7 +192,7 @@ class Writer:
     def _resume_inside(self, record: DocumentRecord) -> Resume:
         name = tables.tail(self._connection, record.id)
         if name is None:
-            raise LibraryDamaged(f"the catalogue names no tail for {record.slug}")
+            raise LibraryDamaged(f"The catalogue names no tail for {record.slug}.")
         tail = read_named(self._path(self._tails, name), name)
         shard = self._open_shard(record)
         if shard is None:
@@ -207,7 +207,7 @@ class Writer:
             facts = facts_of(document, chunks, record.slug)
             number = tables.insert_document(self._connection, facts, now())
             tables.insert_text(self._connection, number, document.text)
-        return Resume(0, None, None, 0, restarted="the text is divided into other chunks than before")
+        return Resume(0, None, None, 0, restarted="The text is divided into other chunks than before.")
 
     def _open_shard(self, record: DocumentRecord) -> ShardRecord | None:
         """The short shard at the end of a document that is still being read."""
@@ -241,7 +241,7 @@ class Writer:
     def _require(self, document: str) -> DocumentRecord:
         record = self._find(document)
         if record is None:
-            raise NotFound(f"there is no document {document} in {self._folder.name}")
+            raise NotFound(f"There is no document {document} in {self._folder.name}.")
         return record
 
     @staticmethod
