@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from mplus_cli.settings import Settings
     from mplus_cli.shelf import LibrarySummary, PageText
 
-__all__ = ["size"]
-
 
 def _pairs(rows: Iterable[tuple[str, object]]) -> None:
     """Names and values, one a line; empty values are left out."""
@@ -66,22 +64,22 @@ def library(summary: LibrarySummary, found: Sequence[DocumentRecord], as_json: b
         documents(found, False)
 
 
-def findings(found: Iterable[Finding], as_json: bool) -> int:
-    """What `library verify` found, as it finds it; returns how many are not well."""
-    bad = total = 0
+def findings(found: Iterable[Finding], as_json: bool) -> list[Finding]:
+    """What `library verify` found, as it finds it; returns those that are not well."""
+    bad: list[Finding] = []
+    total = 0
     for finding in found:
-        total, bad = total + 1, bad + (not finding.ok)
+        total += 1
+        bad += [] if finding.ok else [finding]
         if as_json:
             terminal.json_line(asdict(finding))
         elif not finding.ok:
             terminal.out(f"damaged {finding.kind} {finding.name}: {finding.detail}", style="red")
             terminal.out(f"  {finding.remedy}", style="dim")
     if as_json:
-        terminal.json_line({"event": "done", "checked": total, "damaged": bad})
+        terminal.json_line({"event": "done", "checked": total, "damaged": len(bad)})
     else:
-        terminal.out(
-            f"{count(total, 'thing')} checked, {bad} damaged" if bad else f"{count(total, 'thing')} checked: well"
-        )
+        terminal.out(f"{count(total, 'thing')} checked, {f'{len(bad)} damaged' if bad else 'all well'}")
     return bad
 
 

@@ -88,6 +88,12 @@ def ingest(events: Iterable[Event], as_json: bool) -> IngestDone:
     return done
 
 
+def mending(events: Iterable[Event], as_json: bool) -> None:
+    """Show documents being read again."""
+    for _ in _json_events(events) if as_json else _ingest_for_people(events):
+        pass
+
+
 def _json_events(events: Iterable[Event]) -> Iterator[Event]:
     for event in events:
         terminal.json_line(event.to_json())

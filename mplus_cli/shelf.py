@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import asdict, dataclass
 from difflib import get_close_matches
@@ -142,3 +143,44 @@ def page_texts(library: Library, document: str, wanted: str) -> list[PageText]:
     if not found:
         raise NotFound(f"There is no page {wanted}.", f"The document has the pages 1 to {len(pages)}.")
     return [PageText(page.index, page.label, page.start, page.end, text[page.start : page.end]) for page in found]
+
+
+# ----------------------------------------------------------------------------------------------------- whole libraries
+
+
+def remove(path: Path) -> None:
+    """Delete a library, damaged or not; raises LibraryLocked while somebody writes."""
+    from mplus_cli.library.folders import remove
+
+    remove(path)
+
+
+def rename(folder: Path, name: str, new: str) -> None:
+    """Give a library another name; raises NotFound, UsageError when that is taken, LibraryLocked."""
+    from mplus_cli.library.folders import rename
+
+    rename(path_of(folder, name), folder / checked_name(new))
+
+
+def export(library: Library, file: Path, text: bool, overwrite: bool) -> int:
+    """Write a library to one file, whole or not at all; returns its bytes. Raises UsageError where it exists."""
+    refuse_existing(file, overwrite)
+    if not overwrite:
+        return library.export(file, text)
+    fresh = file.with_name(f".{file.name}.{os.getpid()}.tmp")
+    try:
+        written = library.export(fresh, text)
+        os.replace(fresh, file)
+    finally:
+        fresh.unlink(missing_ok=True)
+    return written
+
+
+def import_file(folder: Path, file: Path, name: str | None) -> LibrarySummary:
+    """Make a library from an export, named after the file unless told; raises UsageError, LibraryDamaged."""
+    from mplus_cli.library.library import Library
+
+    chosen = checked_name(name or file.stem)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with Library.import_(file, folder / chosen) as library:
+        return summary(library)

@@ -37,7 +37,7 @@ def show(library: common.LibraryName, as_json: common.Json = False) -> None:
     """Show one library: its model, documents and size."""
     from mplus_cli import listing, shelf
 
-    with shelf.open_named(common.places().libraries, library) as opened:
+    with common.opened(library) as opened:
         listing.library(shelf.summary(opened), opened.documents(), as_json)
 
 
@@ -62,12 +62,21 @@ def rename(library: common.LibraryName, new: NewName, as_json: common.Json = Fal
 
 
 @app.command()
-def verify(library: common.LibraryName, as_json: common.Json = False) -> None:
+def verify(
+    library: common.LibraryName,
+    repair: Annotated[bool, typer.Option("--repair", help="Mend what can be mended without the files.")] = False,
+    as_json: common.Json = False,
+) -> None:
     """Recompute every checksum; names what is damaged and how to mend it."""
-    from mplus_cli import listing, shelf
+    from mplus_cli import listing, render
 
-    with shelf.open_named(common.places().libraries, library) as opened:
-        damaged = listing.findings(shelf.verify(opened), as_json)
+    with common.opened(library) as opened:
+        damaged = listing.findings(opened.verify(), as_json)
+        if damaged and repair:
+            from mplus_cli.mend import mend
+
+            render.mending(mend(opened, damaged, common.loaded()), as_json)
+            damaged = listing.findings(opened.verify(), as_json)
     if damaged:
         raise typer.Exit(LibraryDamaged.exit_code)
 
@@ -75,27 +84,27 @@ def verify(library: common.LibraryName, as_json: common.Json = False) -> None:
 @app.command()
 def gc(library: common.LibraryName, as_json: common.Json = False) -> None:
     """Remove files that nothing names, and give unused space back."""
-    from mplus_cli import listing, shelf
+    from mplus_cli import render
 
-    with shelf.open_named(common.places().libraries, library) as opened:
+    with common.opened(library) as opened:
         freed = opened.gc()
-    common.done(f"freed {listing.size(freed)}", {"freed_bytes": freed}, as_json)
+    common.done(f"freed {render.size(freed)}", {"freed_bytes": freed}, as_json)
 
 
 @app.command("export")
 def export(
     library: common.LibraryName,
     file: File,
+    text: Annotated[bool, typer.Option("--text/--no-text", help="With the texts of the documents.")] = True,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file if it exists.")] = False,
     as_json: common.Json = False,
 ) -> None:
-    """Write a library to one file that `import` reads."""
+    """Write a library to one file that `import` reads; equal libraries give equal files."""
     from mplus_cli import shelf
 
-    shelf.refuse_existing(file, overwrite)
-    with shelf.open_named(common.places().libraries, library) as opened:
-        shelf.export(opened, file)
-    common.done(f"wrote {file}", {"file": str(file), "bytes": file.stat().st_size}, as_json)
+    with common.opened(library) as opened:
+        written = shelf.export(opened, file, text, overwrite)
+    common.done(f"wrote {file}", {"file": str(file), "bytes": written}, as_json)
 
 
 @app.command("import")
@@ -104,8 +113,8 @@ def import_(
     name: Annotated[str | None, typer.Option("--name", metavar="NAME", help="Call the library so.")] = None,
     as_json: common.Json = False,
 ) -> None:
-    """Bring in a library from a file that `export` wrote."""
+    """Bring in a library from a file that `export` wrote; every checksum is tested."""
     from mplus_cli import shelf
 
     made = shelf.import_file(common.places().libraries, file, name)
-    common.done(f"imported {made}", {"name": made}, as_json)
+    common.done(f"imported {made.name}: {made.documents} documents", made.to_json(), as_json)
