@@ -23,7 +23,7 @@ REPAIR = "`mplus library verify --repair` reads the document again from its stor
 REINGEST = "`mplus docs forget` the document, then ingest its file again."
 RESTORE = "Import the last export of this library, or remove it and ingest the files again."
 REINDEX = "`mplus library verify --repair` writes the index again."
-REPAIRABLE = ("shard", "tail", "search", "permissions")
+RESTRICT = "`mplus library verify --repair` takes the permissions away."
 
 
 @dataclass(frozen=True)
@@ -36,40 +36,44 @@ class Checked:
 
 def verify(library: Checked) -> Iterator[Finding]:
     """Look at everything, yielding one finding for each thing as it is done; reads every byte, changes nothing."""
-    yield _finding("permissions", library.folder.name, lambda: _permissions(library.folder), "Run `--repair`.")
-    yield _finding("catalog", "catalog.sqlite", lambda: _catalog(library.connection), RESTORE)
+    connection, memory = library.connection, library.folder / MEMORY
+    yield _finding("permissions", library.folder.name, partial(_permissions, library.folder), RESTRICT)
+    yield _finding("catalog", "catalog.sqlite", partial(_catalog, connection), RESTORE)
     try:
         with catalog_errors(library.folder.name):
-            records = tables.documents(library.connection)
-    except (LibraryDamaged, ValueError, TypeError) as error:
-        yield Finding("catalog", "documents", False, str(error), RESTORE)
-        return
-    for record in records:
-        yield from _document(library, record)
-    yield _finding("search", "passages", lambda: _search(library.connection), REINDEX)
-    yield from _files(library)
-    yield _orphans(library)
+            for record in tables.documents(connection):
+                yield from _document(library, record)
+            yield _finding("search", "passages", partial(_search, connection), REINDEX)
+            for shard in tables.shards(connection, memory):
+                yield from _shard(library, shard)
+            for record in tables.documents(connection):
+                yield from _tail(library, record)
+            yield _orphans(library)
+    except (LibraryDamaged, TypeError) as error:
+        yield Finding("catalog", "rows", False, str(error), RESTORE)
 
 
 def _document(library: Checked, record: DocumentRecord) -> Iterator[Finding]:
     connection, slug, document = library.connection, record.slug, record.id
-    yield _finding("document", slug, lambda: _facts(connection, record), REINGEST, document)
-    yield _finding("text", slug, lambda: _text(connection, record), REINGEST, document)
-    yield _finding("shard", f"{slug}: order", lambda: _progress(library, document), REPAIR, document)
+    yield _finding("document", slug, partial(_facts, connection, record), REINGEST, document)
+    yield _finding("text", slug, partial(_text, connection, record), REINGEST, document)
+    yield _finding("shard", f"{slug}: order", partial(_progress, library, document), REPAIR, document)
 
 
-def _files(library: Checked) -> Iterator[Finding]:
-    memory, tails = library.folder / MEMORY, library.folder / TAILS
-    for shard in tables.shards(library.connection, memory):
-        finding = _finding("shard", shard.path.name, partial(_shard, shard), REPAIR, shard.document)
-        if finding.ok or tables.names_shard(library.connection, shard.sha256):  # else a writer superseded it just now
-            yield finding
-    for record in tables.documents(library.connection):
-        if (name := tables.tail(library.connection, record.id)) is not None:
-            path = tails / (name + SHARD_SUFFIX)
-            finding = _finding("tail", path.name, partial(_tail, path, name), REPAIR, record.id)
-            if finding.ok or tables.names_tail(library.connection, name):
-                yield finding
+def _shard(library: Checked, shard: ShardRecord) -> Iterator[Finding]:
+    finding = _finding("shard", shard.path.name, partial(_shard_content, shard), REPAIR, shard.document)
+    if finding.ok or tables.names_shard(library.connection, shard.sha256):  # else a writer superseded it just now
+        yield finding
+
+
+def _tail(library: Checked, record: DocumentRecord) -> Iterator[Finding]:
+    name = tables.tail(library.connection, record.id)
+    if name is None:
+        return
+    path = library.folder / TAILS / (name + SHARD_SUFFIX)
+    finding = _finding("tail", path.name, partial(_tail_content, path, name), REPAIR, record.id)
+    if finding.ok or tables.names_tail(library.connection, name):
+        yield finding
 
 
 def _finding(kind: str, name: str, check: Callable[[], str], remedy: str, document: str = "") -> Finding:
@@ -156,14 +160,14 @@ def _progress(library: Checked, document: str) -> str:
     return f"{covered} of {record.chunks} chunks in {len(shards)} shards"
 
 
-def _shard(shard: ShardRecord) -> str:
+def _shard_content(shard: ShardRecord) -> str:
     sha256, size = digest(shard.path)
     if (sha256, size) != (shard.sha256, shard.bytes):
         raise ValueError(f"damaged: its content ({size} bytes) is not what its name and the catalogue say")
     return f"{size} bytes"
 
 
-def _tail(path: Path, name: str) -> str:
+def _tail_content(path: Path, name: str) -> str:
     sha256, size = digest(path)
     if sha256 != name:
         raise ValueError("damaged: its content is not what its name says")
@@ -182,6 +186,8 @@ def _search(connection: sqlite3.Connection) -> str:
             if expected != found:
                 raise ValueError("the full-text index does not fit the texts")
             count += 1
+        if passages.sizes(fresh) != passages.sizes(connection):
+            raise ValueError("the full-text index has wrong lengths")
     return f"{count} words"
 
 

@@ -14,9 +14,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
 
-from mplus_cli.documents.document import Document, Page, Section
+from mplus_cli.documents.document import Document, Page, Section, document_id
 from mplus_cli.errors import LibraryDamaged, NotFound
-from mplus_cli.library import bundle, passages, tables, unbundle
+from mplus_cli.library import bundle, check, passages, tables, unbundle
 from mplus_cli.library.catalog import (
     FORMAT_VERSION,
     catalog_errors,
@@ -26,7 +26,6 @@ from mplus_cli.library.catalog import (
     snapshot,
     user_version,
 )
-from mplus_cli.library.check import Checked, exposed, verify
 from mplus_cli.library.folders import CATALOG, MEMORY, TAILS, building, create_catalog, remove, rename, require_library
 from mplus_cli.library.lock import locked
 from mplus_cli.library.records import (
@@ -147,7 +146,7 @@ class Library:
         return records[0]
 
     def text(self, document: str) -> str:
-        """The whole text of a document; raises NotFound when the library holds none for it."""
+        """The whole text of a document, checked against its id; LibraryDamaged, or NotFound when it is not here."""
         if document not in self._texts:
             with catalog_errors(self.name):
                 text = tables.text(self._connection, document)
@@ -157,6 +156,8 @@ class Library:
                     f"{self.name} was imported without the text of {record.slug}.",
                     "Ingest the same file: its text is added, and nothing is read twice.",
                 )
+            if document_id(text) != document:
+                raise LibraryDamaged(f"The text of {self.record(document).slug} is not what was read.", check.REINGEST)
             self._texts = {document: text}
         return self._texts[document]
 
@@ -237,6 +238,11 @@ class Library:
         with catalog_errors(self.name):
             return passages.search(self._connection, query, documents, until or {}, limit)
 
+    def chunks_with(self, word: str) -> int:
+        """In how many chunks a word stands, for weighing rare words above common ones."""
+        with catalog_errors(self.name):
+            return passages.chunks_with(self._connection, word)
+
     def bytes_on_disk(self) -> int:
         """What the library takes on disk, in bytes."""
         files = [path for folder in (self.path, self.path / MEMORY, self.path / TAILS) for path in folder.iterdir()]
@@ -265,7 +271,7 @@ class Library:
 
     def verify(self) -> Iterator[Finding]:
         """Check everything: hashes, texts, spans, index, permissions; one finding for each thing, as it is done."""
-        return verify(Checked(self.path, self._connection))
+        return check.verify(check.Checked(self.path, self._connection))
 
     def repair(self, findings: Iterable[Finding]) -> list[DocumentRecord]:
         """Mend what findings of `verify` name, as far as that can be done without the model or the original files.
@@ -278,7 +284,7 @@ class Library:
         unread = {finding.document for finding in bad if finding.kind in ("shard", "tail")}
         with self.writing() as writer:
             if any(finding.kind == "permissions" for finding in bad):
-                for path in exposed(self.path):
+                for path in check.exposed(self.path):
                     path.chmod(path.stat().st_mode & 0o700)
             if any(finding.kind == "search" for finding in bad):
                 writer.rebuild_search()

@@ -75,6 +75,22 @@ def entries(connection: sqlite3.Connection) -> Iterator[tuple[str, int, int]]:
         yield row[0], row[1], row[2]
 
 
+def chunks_with(connection: sqlite3.Connection, word: str) -> int:
+    """In how many chunks a word stands."""
+    expression = match_expression(word)
+    if not expression:
+        return 0
+    found = connection.execute("SELECT count(*) FROM passages WHERE passages MATCH ?", [expression]).fetchone()
+    return int(found[0])
+
+
+def sizes(connection: sqlite3.Connection) -> list[tuple[int, bytes]]:
+    """What bm25 knows of lengths: that of every chunk, and the sums (FTS5's record 1); for verifying."""
+    chunks = connection.execute("SELECT id, sz FROM passages_docsize ORDER BY id")
+    sums = connection.execute("SELECT id, block FROM passages_data WHERE id = 1")
+    return [(row[0], row[1]) for rows in (chunks, sums) for row in rows]
+
+
 def search(
     connection: sqlite3.Connection,
     query: str,

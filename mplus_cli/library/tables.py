@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from mplus_cli.documents.document import Page, PageKind, Section, Skipped
+from mplus_cli.errors import LibraryDamaged
 from mplus_cli.library import passages
 from mplus_cli.library.facts import SCALARS, Facts
 from mplus_cli.library.records import (
@@ -67,8 +68,11 @@ def documents(connection: sqlite3.Connection, document: str | None = None) -> li
 
 def _document(row: sqlite3.Row) -> DocumentRecord:
     values = dict(row)
-    values["skipped"] = tuple(Skipped(*pair) for pair in json.loads(row["skipped"]))
-    values["warnings"] = tuple(json.loads(row["warnings"]))
+    try:
+        values["skipped"] = tuple(Skipped(*pair) for pair in json.loads(row["skipped"]))
+        values["warnings"] = tuple(json.loads(row["warnings"]))
+    except (ValueError, TypeError) as error:
+        raise LibraryDamaged(f"The catalogue's row of document {row['number']} is damaged.") from error
     return DocumentRecord(**values)
 
 
@@ -114,7 +118,12 @@ def text(connection: sqlite3.Connection, document: str) -> str | None:
     row = connection.execute(
         "SELECT text FROM texts JOIN documents ON documents.number = texts.document WHERE documents.id = ?", [document]
     ).fetchone()
-    return None if row is None else cast(bytes, row[0]).decode("utf-8", "surrogatepass")
+    if row is None:
+        return None
+    try:
+        return cast(bytes, row[0]).decode("utf-8", "surrogatepass")
+    except (ValueError, AttributeError) as error:
+        raise LibraryDamaged(f"The text of document {document} is damaged.") from error
 
 
 def passage_rows(connection: sqlite3.Connection, number: int, text: str) -> list[tuple[int, str]]:

@@ -28,6 +28,7 @@ from mplus_cli.library.records import (
 )
 from mplus_cli.library.shards import Write, read_named, remove_file, store, sweep, sweep_temporary
 
+SCRUB_MILLISECONDS = 2_000  # how long a reader's snapshot is waited for; an export may hold one for minutes
 TO_SCRUB = "to_scrub"  # deleted text may still stand in the write-ahead log or in unused pages
 
 
@@ -143,18 +144,21 @@ class Writer:
 
     def sweep(self) -> int:
         """Remove shards and tails that no row names; returns the bytes freed."""
-        named, tails = tables.live_names(self._connection)
+        with catalog_errors(str(self._folder)):
+            named, tails = tables.live_names(self._connection)
         return sweep(self._memory, named) + sweep(self._tails, tails)
 
     def scrub(self) -> bool:
         """Rewrite the catalogue without traces of deleted text; False when a reader held on to the old pages."""
-        passages.merge(self._connection)
-        if not self._truncate_log():
-            return False
-        self._connection.execute("VACUUM")
-        with transaction(self._connection):
-            tables.set_flag(self._connection, TO_SCRUB, False)
-        return self._truncate_log()
+        with catalog_errors(str(self._folder)):
+            self._connection.execute(f"PRAGMA busy_timeout = {SCRUB_MILLISECONDS}")
+            passages.merge(self._connection)
+            if not self._truncate_log():
+                return False
+            self._connection.execute("VACUUM")
+            with transaction(self._connection):
+                tables.set_flag(self._connection, TO_SCRUB, False)
+            return self._truncate_log()
 
     def _clean_up_after_a_crash(self) -> None:
         sweep_temporary([self._folder, self._memory, self._tails])
@@ -221,7 +225,9 @@ class Writer:
         assert first == (superseded.first_chunk if superseded else record.chunks_read), "shards must follow one another"
         assert first % size == 0, f"a shard begins at a multiple of {size}"
         assert 0 < count <= size, f"a shard holds at most {size} chunks"
-        assert record.chunks_read < end <= record.chunks, "a commit adds chunks, and no more than there are"
+        assert record.chunks_read <= end <= record.chunks, (
+            "a commit takes no chunk back and adds no more than there are"
+        )
 
     def _remove_unnamed(self, shard: str | None, tail: str | None) -> None:
         if shard is not None and not tables.names_shard(self._connection, shard):
