@@ -12,14 +12,18 @@ import signal
 import sys
 from collections.abc import Iterator, MutableMapping, Sequence
 from types import FrameType
-from typing import Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 from typer.core import TyperGroup
 
 from mplus_cli import terminal
 from mplus_cli.commands.common import CONTEXT
+from mplus_cli.errors import MplusError
 from mplus_cli.failures import as_mplus_error
+
+if TYPE_CHECKING:
+    from mplus_cli.settings import Settings
 
 COMMANDS = (  # in the order of a first day with mplus
     "ingest",
@@ -126,11 +130,21 @@ def root(
 
     Nothing is sent anywhere: only `mplus model pull` uses the network. The flags below may stand anywhere on the line.
     """
-    terminal.configure(colour=not no_color, quiet=quiet, verbosity=verbose, debug=debug, json=terminal.wants_json())
-    if offline:
-        os.environ["MPLUS_OFFLINE"] = "1"
-    if os.environ.get("MPLUS_OFFLINE", "").lower() in ("1", "true", "yes", "on"):
-        os.environ["HF_HUB_OFFLINE"] = os.environ["TRANSFORMERS_OFFLINE"] = "1"
+    chosen = _preferences()
+    colour: terminal.Colour = "never" if no_color else chosen.colour  # type: ignore[assignment]
+    terminal.configure(colour=colour, quiet=quiet, verbosity=verbose, debug=debug, json=terminal.wants_json())
+    if offline or chosen.offline:
+        os.environ["MPLUS_OFFLINE"] = os.environ["HF_HUB_OFFLINE"] = os.environ["TRANSFORMERS_OFFLINE"] = "1"
+
+
+def _preferences() -> Settings:
+    """The settings in force; their defaults where they make no sense, so that `mplus config` can mend them."""
+    from mplus_cli import settings
+
+    try:
+        return settings.load()
+    except MplusError:
+        return settings.Settings()
 
 
 # ------------------------------------------------------------------------------------------------------------ running
@@ -145,7 +159,8 @@ def run(arguments: Sequence[str] | None = None) -> NoReturn:
 def execute(arguments: Sequence[str]) -> int:
     """Run a command line; returns the exit code of docs/errors.md. Errors are shown, never raised."""
     before = list(arguments)[: list(arguments).index("--")] if "--" in arguments else arguments
-    terminal.configure(json="--json" in before, debug="--debug" in before, colour="--no-color" not in before)
+    colour: terminal.Colour = "never" if "--no-color" in before else "auto"
+    terminal.configure(colour=colour, debug="--debug" in before, json="--json" in before)
     command = typer.main.get_command(app)
     try:
         if COMPLETE_VARIABLE in os.environ:

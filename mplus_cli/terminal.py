@@ -15,12 +15,14 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 from mplus_cli.errors import MplusError, UsageError
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+Colour = Literal["auto", "always", "never"]
 
 _ESCAPE_SEQUENCE = re.compile(  # only whole sequences are taken out: a stray introducer must not eat the line
     r"\x1b\][^\n\x07\x1b]*(?:\x07|\x1b\\)"  # operating system command: title, clipboard, hyperlink
@@ -34,6 +36,7 @@ _DANGEROUS = re.compile(
     "\ud800-\udfff]"  # lone surrogates, which no stream can encode
 )
 REPLACEMENT = "\ufffd"
+BLOCK = 1 << 16  # characters written at once: one larger write can miss that the reader of a pipe went away
 
 
 def clean(text: str) -> str:
@@ -73,7 +76,7 @@ class _Streams:
 
     out: Console | None = None
     err: Console | None = None
-    colour: bool = True
+    colour: Colour = "auto"
     quiet: bool = False
     verbosity: int = 0
     debug: bool = False
@@ -84,9 +87,12 @@ _streams = _Streams()
 
 
 def configure(
-    *, colour: bool = True, quiet: bool = False, verbosity: int = 0, debug: bool = False, json: bool = False
+    *, colour: Colour = "auto", quiet: bool = False, verbosity: int = 0, debug: bool = False, json: bool = False
 ) -> None:
-    """Set how this process talks; called once, before a command runs. `json` asks for errors as JSON, too."""
+    """Set how this process talks; called before a command runs. `json` asks for errors as JSON, too.
+
+    colour: "never" leaves no escape sequence in any stream, "always" leaves them in pipes, too.
+    """
     global _streams
     _streams = _Streams(None, None, colour, quiet, verbosity, debug, json)
     for stream in (sys.stdout, sys.stderr):
@@ -110,10 +116,12 @@ def wants_json() -> bool:
 
 
 def _no_escapes(stream: TextIO) -> bool:
-    """True where not even bold is wanted: --no-color, NO_COLOR (wins over FORCE_COLOR), a dumb terminal."""
-    if not _streams.colour or os.environ.get("NO_COLOR"):
+    """True where not even bold is wanted: --no-color, NO_COLOR (wins over FORCE_COLOR), a dumb terminal, a pipe."""
+    if _streams.colour == "never" or os.environ.get("NO_COLOR"):
         return True
-    return not os.environ.get("FORCE_COLOR") and (os.environ.get("TERM") == "dumb" or not is_terminal(stream))
+    if _streams.colour == "always" or os.environ.get("FORCE_COLOR"):
+        return False
+    return os.environ.get("TERM") == "dumb" or not is_terminal(stream)
 
 
 def is_terminal(stream: TextIO) -> bool:
@@ -149,7 +157,8 @@ def _console(stderr: bool) -> Console:
             raise BrokenPipeError
 
     stream = sys.stderr if stderr else sys.stdout
-    colour_system: Any = None if _no_escapes(stream) else "auto"
+    wanted = not _no_escapes(stream)
+    colour_system: Any = ("auto" if is_terminal(stream) else "standard") if wanted else None
     width = None if is_terminal(stream) or os.environ.get("COLUMNS") else 400  # tables in pipes are not cut
     return QuietPipeConsole(
         stderr=stderr, color_system=colour_system, markup=False, emoji=False, highlight=False, width=width
@@ -188,8 +197,9 @@ def stream(text: str) -> None:
 
 def raw(text: str) -> None:
     """Text on stdout character for character (neutral), so that offsets into it stay true."""
-    sys.stdout.write(neutral(text))
-    sys.stdout.flush()
+    for start in range(0, len(text), BLOCK):
+        sys.stdout.write(neutral(text[start : start + BLOCK]))
+        sys.stdout.flush()
 
 
 def say(text: str = "", style: str = "") -> None:

@@ -22,7 +22,9 @@ TEXTS = st.text(st.one_of(st.characters(), st.sampled_from("\x1b\x07\x9b\x9d\x90
 
 
 def dangerous(text: str) -> list[str]:
-    return [sign for sign in text if sign not in "\n\t" and (unicodedata.category(sign) in ("Cc", "Cs") or sign in BIDI)]
+    return [
+        sign for sign in text if sign not in "\n\t" and (unicodedata.category(sign) in ("Cc", "Cs") or sign in BIDI)
+    ]
 
 
 @given(TEXTS)
@@ -98,6 +100,8 @@ def test_only_the_terminal_prints() -> None:
         if path.name in allowed:
             continue
         tree = ast.parse(path.read_text(encoding="utf-8"))
-        names = {node.func.id for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)}
+        names = {
+            node.func.id for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+        }
         assert not names & {"print", "Console"}, path
         assert not re.search(r"sys\.std(out|err)\.write|typer\.(echo|secho|prompt|confirm)\(", path.read_text()), path
