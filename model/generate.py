@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -122,8 +123,8 @@ class Reader:
             chosen = top_rows(values[candidates], count)
             return candidates[oldest_first(chosen, membership.ages[layer] if membership.ages else None)]
         long_term = values.clone()
-        long_term[membership.pool[layer]] = -torch.inf
-        return top_rows(long_term, min(count, len(values) - len(membership.pool[layer])))
+        long_term[membership.pool[layer]] = long_term[: membership.oldest] = -torch.inf
+        return top_rows(long_term, min(count, int(long_term.isfinite().sum())))
 
     @torch.no_grad()
     def prefill(self, ids: Tensor, room: int = 64) -> tuple[Tensor, Cache, RetrievalTrace]:
@@ -140,7 +141,7 @@ class Reader:
             hidden = self.model.read(ids, prefix_of, cache)
         return hidden, cache, trace
 
-    def generate(self, ids: Tensor, sampling: Sampling) -> Iterator[int]:
+    def generate(self, ids: Tensor, sampling: Sampling) -> Iterator[Step]:
         """Answer tokens one by one, until a stop id (not yielded) or the limit."""
         hidden, cache, _ = self.prefill(ids, sampling.max_tokens)
         yield from continue_from(self.model, hidden[:, -1:], cache, sampling)
@@ -168,6 +169,13 @@ class Sampling:
     temperature: float = 0.0
     seed: int = 0
     stop_ids: frozenset[int] = frozenset()
+
+
+class Step(NamedTuple):
+    """One generated token and its log-likelihood (nats)."""
+
+    token: int
+    log_likelihood: float
 
 
 def _cyclic(membership: Membership, layer: int, count: int) -> Tensor:
@@ -207,14 +215,15 @@ def _padding_mask(model: MPlus, length: int) -> Tensor | None:
     return mask[None, None, None]
 
 
-def continue_from(model: MPlus, last: Tensor, cache: Cache, sampling: Sampling) -> Iterator[int]:
+def continue_from(model: MPlus, last: Tensor, cache: Cache, sampling: Sampling) -> Iterator[Step]:
     """Tokens after a prefill; `last` is the hidden state of the prompt's last token (1, 1, d)."""
     generator = torch.Generator(device="cpu").manual_seed(sampling.seed)
     for step in range(sampling.max_tokens):
-        token = sample(model.logits(last)[0, -1], sampling.temperature, generator)
+        logits = model.logits(last)[0, -1].float()
+        token = sample(logits, sampling.temperature, generator)
         if token in sampling.stop_ids:
             return
-        yield token
+        yield Step(token, float(logits[token] - logits.logsumexp(-1)))
         if step + 1 < sampling.max_tokens:
             last = decode(model, torch.tensor([[token]], device=last.device), cache)
 

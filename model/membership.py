@@ -31,13 +31,15 @@ class Membership:
 
     pool: (n_pool,) row numbers, oldest first. candidates: long-term rows in the order of retrieval indices; None where
     every row outside of the pool is long-term. ages: (len(candidates),), None where birth order is the order.
-    cyclic: fewer long-term rows than are recalled, so they repeat unscored (released behaviour).
+    cyclic: fewer long-term rows than are recalled, so they repeat unscored (released behaviour). oldest: the first row
+    number that may be recalled, 0 without a cap.
     """
 
     pool: list[Tensor]
     candidates: list[Tensor] | None = None
     ages: list[Tensor] | None = None
     cyclic: tuple[bool, ...] = ()
+    oldest: int = 0
 
 
 def drop_priorities(document: str, number: int, layers: int, size: int) -> np.ndarray:
@@ -68,11 +70,12 @@ def pool_sizes(chunks: int, background: int, rows: int, pool: int) -> np.ndarray
 
 
 def log_membership(
-    view: Sequence[ViewChunk], layers: int, rows: int, pool: int, background: int = 0, offset: int = 0
+    view: Sequence[ViewChunk], layers: int, rows: int, pool: int, background: int = 0, offset: int = 0, cap: int = 0
 ) -> Membership:
     """Policy `log`: the pool is what the seeded drops left, everything else is long-term, in order of birth.
 
-    `background` shipped pool rows are row numbers 0..background - 1; chunk t's rows start at offset + t * rows.
+    `background` shipped pool rows are row numbers 0..background - 1; chunk t's rows start at offset + t * rows. With a
+    `cap` only the newest so many chunks may be recalled.
     Places are traced backwards from the newest chunk, so the cost follows the pool's half-life, not the library.
     """
     assert rows <= pool, "a pool holds at least one chunk"
@@ -92,7 +95,8 @@ def log_membership(
             kept = kept_places(view[step].document, view[step].number, layers, size, size - survivors)
             places = np.where(open_, np.take_along_axis(kept, np.where(open_, places, 0), 1), places)
     found = np.where(found < 0, places, found)
-    return Membership([from_numpy(layer.copy()) for layer in found])
+    oldest = max(0, offset + (len(view) - cap) * rows) if cap else 0
+    return Membership([from_numpy(layer.copy()) for layer in found], oldest=oldest)
 
 
 def without(view: Sequence[ViewChunk], documents: set[str]) -> list[ViewChunk]:

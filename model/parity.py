@@ -201,7 +201,7 @@ def _ask(replay: Replay, event: str) -> None:
     if f"{name}/generated" not in golden.names:
         return
     wanted, length = golden[f"{name}/generated"], cache.layers[0].length
-    tokens = list(continue_from(model, hidden[:, -1:], cache, Sampling(wanted.shape[1])))
+    tokens = [step.token for step in continue_from(model, hidden[:, -1:], cache, Sampling(wanted.shape[1]))]
     replay.note("tokens", torch.tensor([tokens]), wanted)
     if f"{name}/gen_logits" in golden.names:
         for layer in cache.layers:

@@ -11,6 +11,7 @@ import torch
 
 from model.errors import TrainingError
 from model.mplus import MPlus
+from model.training.attention import use_float32_attention
 from model.training.data import Words, tokenise
 from model.training.loop import Run, Step, Validate
 from model.training.mixture import Mixture
@@ -73,6 +74,8 @@ def prepare(plan: Plan, stage: Stage, out: Path, sources: Sources, resume: bool,
     torch.manual_seed(stage.seed)
     shape = replace(plan.shape, vocabulary=words.size)
     model = initialise(MPlus(shape.config()))
+    if stage.bfloat16:
+        use_float32_attention(model)
     run = Run(out, model, Mixture(stage, words, corpus, questions, shape.rows))
     out.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(sources.work / "tokenizer.json", out / "tokenizer.json")

@@ -46,7 +46,7 @@ class Shape:
             num_key_value_heads=self.key_value_heads,
             head_dim=self.width // self.heads,
             max_position_embeddings=4096,
-            rope_theta=10_000.0,
+            rope_theta=500_000.0,
             rms_norm_eps=1e-5,
             tie_word_embeddings=True,
             bos_token_id=None,

@@ -1,16 +1,26 @@
-"""First weights of a model trained from scratch."""
+"""First weights of a model trained from scratch: small, and with the beginnings of a copying circuit."""
 
 from __future__ import annotations
 
+import math
+
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from model.mplus import MPlus
 
 EMBEDDING = 0.05
+CONSTANT = 0.3  # length of the part that all token embeddings share: what heads that look at positions need
+SHARP = 45.0  # squared length of each frequency pair in the head that looks one token back
+SHARP_PAIRS = 4
+MATCH = 1.6  # scale of the queries and keys that compare a token with the tokens before stored ones
+SLOW = 1e-2  # radians a position: only slower frequencies compare content over the length of a memory
+COPY = 0.6
+PREVIOUS = 1.0  # strength of what the first head tells about the token before
+QUIET = 0.25  # other heads and MLPs start this much smaller: they would drown the circuit
 
 
-def initialise(model: MPlus) -> MPlus:
+def initialise(model: MPlus, copying: bool = True) -> MPlus:
     """Linear layers at 1/sqrt(inputs), what writes into the residual smaller by sqrt(2 L), small embeddings.
 
     Llama's own 0.02 suits widths of thousands: at a width of 192 it makes the first hundreds of steps slow.
@@ -20,9 +30,45 @@ def initialise(model: MPlus) -> MPlus:
             if isinstance(module, nn.Linear) and not name.endswith("lm_head"):
                 scale = module.in_features**-0.5
                 if name.endswith(("o_proj", "down_proj")):
-                    scale *= (2 * model.config.layers) ** -0.5
+                    scale *= QUIET * (2 * model.config.layers) ** -0.5
                 module.weight.normal_(0, scale)
-        model.llama.model.embed_tokens.weight.normal_(0, EMBEDDING)
+        embeddings = model.llama.model.embed_tokens.weight.normal_(0, EMBEDDING)
         model.bos_embedding.normal_(0, EMBEDDING)
         model.start_memory.normal_(0, EMBEDDING)
+        if copying and model.config.layers > 1:
+            begin_copying(model, embeddings)
     return model
+
+
+@torch.no_grad()
+def begin_copying(model: MPlus, embeddings: Tensor) -> None:
+    """Give layer 0 a head that looks one token back, and layer 1 a head that finds and copies what followed.
+
+    Copying is the first transition that memory needs, and the slowest to appear by itself. In layer 1 the query of
+    a token is compared with what the first head left in each row about the token before it; the value is the row's
+    own token. Training is free to undo all of it.
+    """
+    size, width = model.config.head_dim, embeddings.shape[1]
+    direction = torch.randn(width)
+    direction /= direction.norm()
+    embeddings -= (embeddings @ direction)[:, None] * direction
+    embeddings += CONSTANT * direction
+    model.bos_embedding += CONSTANT * direction
+    speeds = model.llama.model.rotary_emb.inv_freq.float()  # (hd / 2,)
+    first, second = model.layer(0).self_attn, model.layer(1).self_attn
+    seen = CONSTANT / math.hypot(CONSTANT, EMBEDDING * math.sqrt(width)) * math.sqrt(width)
+    back = torch.zeros(size)
+    back[:SHARP_PAIRS] = math.sqrt(SHARP) / seen
+    half = size // 2
+    turned = torch.cat([back[:half] * speeds.cos(), back[:half] * speeds.sin()])
+    first.q_proj.weight[:size] = back[:, None] * direction
+    first.k_proj.weight[:size] = turned[:, None] * direction
+    slow = torch.cat([speeds, speeds]) < SLOW
+    value, out = first.v_proj.weight[:size], first.o_proj.weight[:, :size]
+    out *= PREVIOUS / QUIET
+    value -= (value @ direction)[:, None] * direction
+    second.q_proj.weight[:size] = MATCH * value * slow[:, None]
+    second.k_proj.weight[:size] = MATCH * out.T / out.norm(dim=0)[:, None] * slow[:, None]
+    copied = second.v_proj.weight[:size]
+    copied -= (copied @ direction)[:, None] * direction
+    second.o_proj.weight[:, :size] = COPY * copied.T / copied.norm(dim=1)

@@ -1,0 +1,1 @@
+"""Where documents, library and model meet: ingest, ask, next. Generators of events; nothing here prints."""

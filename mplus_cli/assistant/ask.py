@@ -1,0 +1,286 @@
+"""Questions: the memory recalls, the best passages are re-read as text behind it, the answer names its sources."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from math import exp
+from typing import TYPE_CHECKING
+
+from mplus_cli.assistant.engine import Engine, load_engine, translated
+from mplus_cli.assistant.passages import Scored, Sentence, question_weights, score, supported
+from mplus_cli.assistant.recall import Recollection, candidate_sentences, memory_score, recollect
+from mplus_cli.assistant.view import Births, View, memory_of, view_of
+from mplus_cli.documents.document import page_at, section_at
+from mplus_cli.events import (
+    Answer,
+    Answered,
+    AnswerFrom,
+    AskEvent,
+    AskOptions,
+    Loaded,
+    NextEvent,
+    NextOptions,
+    Recalled,
+    Source,
+    Timing,
+    Token,
+)
+from mplus_cli.library.library import Library
+from mplus_cli.settings import Settings, places
+from mplus_cli.shelf import path_of
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from model.generate import Reader, RetrievalTrace
+
+CONFIDENCE = 0.5  # mean probability of an answer token from which the model's own words are the answer
+FLOOR = 0.3  # support under which --strict abstains
+TEXT_CHUNKS = 12  # chunks that full-text search adds
+PASSAGES = 4  # passages re-read at most
+
+
+@dataclass(slots=True)
+class Sight:
+    """A view with its memory, ready for questions."""
+
+    view: View
+    births: Births
+    reader: Reader
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What stands behind an answer before it is given."""
+
+    recollection: Recollection
+    scored: tuple[Scored, ...]
+
+
+class Session:
+    """A library and a model at hand for any number of questions; asking changes neither."""
+
+    def __init__(self, library_name: str, settings: Settings) -> None:
+        self.settings, self.library_name = settings, library_name
+        self._engine: Engine | None = None
+        self._library: Library | None = None
+        self._sights: dict[tuple[tuple[str, ...], str | None], Sight] = {}
+
+    def close(self) -> None:
+        """Let go of the library."""
+        if self._library is not None:
+            self._library.close()
+            self._library = None
+        self._sights.clear()
+
+    @property
+    def library(self) -> Library:
+        """The library, opened at first use. Raises NotFound, LibraryDamaged."""
+        if self._library is None:
+            self._library = Library.open(path_of(places().libraries, self.library_name))
+        return self._library
+
+    @property
+    def engine(self) -> Engine:
+        """The model in its reading role; refuses a library of another model."""
+        if self._engine is None:
+            library = self.library
+            self._engine = load_engine(self.settings, "read")
+            library.require_model(self._engine.checkpoint.fingerprint, self._engine.record.name)
+        return self._engine
+
+    def sight(self, books: Sequence[str], until: str | None) -> Sight:
+        """The memory of some books up to a position; kept for the next question."""
+        key = (tuple(books), until)
+        if key not in self._sights:
+            from model.generate import Reader
+
+            view = view_of(self.library, books, until)
+            memory, births = memory_of(self.library, view, self.engine, self.settings.memory_cap)
+            self._sights = {key: Sight(view, births, Reader(self.engine.model, memory))}
+        return self._sights[key]
+
+    def ask(self, question: str, options: AskOptions) -> Iterator[AskEvent]:
+        """Answer one question: Loaded, Recalled, Tokens, Answered.
+
+        Raises NotFound for books and positions that are not there or hold nothing yet, LibraryDamaged, ModelMissing.
+        """
+        begun = time.monotonic()
+        sight = self.sight(options.books, options.until)
+        load = time.monotonic() - begun
+        yield self.loaded(sight, load)
+        with translated():
+            ids = self.encode(prompt(self.engine, question, options.conversation), options.max_tokens)
+            _, _, trace = sight.reader.prefill(ids)
+            found = self.find(sight, question, trace, options.text_search)
+        yield Recalled(self.sources(sight, found, found.scored[: options.top]))
+        reading = found.scored[:PASSAGES] if options.reread else ()
+        words, confidence, first = "", 0.0, 0.0
+        with translated():
+            for piece, confidence in self.answer_pieces(sight, question, options, reading):  # noqa: B007
+                first = first or time.monotonic() - begun
+                words += piece
+                yield Token(piece)
+        timing = Timing(round(load, 3), round(first or time.monotonic() - begun, 3), round(time.monotonic() - begun, 3))
+        yield Answered(self.judge(sight, question, options, found, (words.strip(), confidence), timing))
+
+    def loaded(self, sight: Sight, seconds: float) -> Loaded:
+        """What is at hand."""
+        documents = len(sight.view.extents)
+        return Loaded(self.engine.record.name, self.library_name, documents, sight.view.chunks, round(seconds, 3))
+
+    def encode(self, text: str, room: int) -> Tensor:
+        """A prompt as token ids (1, n); a prompt that does not fit the window loses its beginning."""
+        import torch
+
+        ids = self.engine.tokenizer.encode(text)[-max(1, self.engine.config.window - room) :]
+        return torch.tensor([ids], device=self.engine.model.device)
+
+    def find(self, sight: Sight, question: str, trace: RetrievalTrace, text_search: bool) -> Found:
+        """The passages that the memory, and full-text search, bring to a question, best first."""
+        recollection = recollect(trace, sight.births)
+        if text_search:
+            limits = sight.view.until()
+            hits = self.library.search(question, list(limits), TEXT_CHUNKS, limits)
+            recollection.texts = {(hit.document, hit.chunk): hit.score for hit in hits}
+        candidates = candidate_sentences(self.library, sight.view, recollection)
+        weights = question_weights(question, sight.view.chunks, self.library.chunks_with)
+        scored = score(question, candidates, weights, memory_score(recollection, sight.births))
+        return Found(recollection, tuple(scored))
+
+    def answer_pieces(
+        self, sight: Sight, question: str, options: AskOptions, reading: Sequence[Scored]
+    ) -> Iterator[tuple[str, float]]:
+        """The model's answer piece by piece, each with the mean token probability so far."""
+        from model.generate import Sampling
+
+        tokenizer, config = self.engine.tokenizer, self.engine.config
+        asked = prompt(self.engine, question, options.conversation)
+        passages = self.passages(sight, reading, config.window - options.max_tokens - len(tokenizer.encode(asked)) - 8)
+        ids = self.encode(passages + asked, options.max_tokens)
+        stops = {tokenizer.id_of(token) for token in ("</s>", "<|end_of_text|>", "<|eot_id|>", "<|endoftext|>")}
+        sampling = Sampling(
+            options.max_tokens, options.temperature, options.seed, frozenset(stop for stop in stops if stop is not None)
+        )
+        steps: list[float] = []
+
+        def tokens() -> Iterator[int]:
+            for step in sight.reader.generate(ids, sampling):
+                steps.append(step.log_likelihood)
+                yield step.token
+
+        for piece in until_stop(tokenizer.pieces(tokens()), config.stop):
+            yield piece, exp(sum(steps) / len(steps))
+
+    def passages(self, sight: Sight, reading: Sequence[Scored], budget: int) -> str:
+        """The best sentences with their neighbours, in reading order, as text of at most `budget` tokens."""
+        ends = {extent.document.id: extent.end for extent in sight.view.extents}
+        chosen: list[tuple[str, int, int]] = []
+        for scored in reading:
+            sentence, text = (
+                scored.sentence,
+                self.library.text(scored.sentence.document)[: ends[scored.sentence.document]],
+            )
+            start, end = widened(text, sentence)
+            if any(document == sentence.document and start < last and end > first for document, first, last in chosen):
+                continue
+            cost = len(self.engine.tokenizer.encode(text[start:end])) + 2
+            if cost > budget:
+                continue
+            budget -= cost
+            chosen.append((sentence.document, start, end))
+        order = {document: number for number, document in enumerate(ends)}
+        chosen.sort(key=lambda span: (order[span[0]], span[1]))
+        return "".join(f"{self.library.text(document)[start:end].strip()}\n" for document, start, end in chosen)
+
+    def judge(
+        self, sight: Sight, question: str, options: AskOptions, found: Found, said: tuple[str, float], timing: Timing
+    ) -> Answer:
+        """Whose words are the answer: the model's where the text supports them, else the best sentence of the books."""
+        words, confidence = said
+        read = [one.sentence for one in found.scored[: max(PASSAGES, options.top)]]
+        support = supported(words, question, read)
+        floor = float(self.engine.config.extra.get("support_floor", FLOOR))
+        wanted = float(self.engine.config.extra.get("answer_confidence", CONFIDENCE))
+        best = found.scored[0] if found.scored else None
+        abstained = options.strict and (best is None or best.support < floor)
+        origin: AnswerFrom = "model"
+        answer = words
+        if best is not None and (support is None or confidence < wanted):
+            origin, answer, support = "text", best.sentence.text, best.sentence
+        first = [one for one in found.scored if one.sentence is support]
+        rest = [one for one in found.scored[: options.top] if one.sentence is not support]
+        sources = self.sources(sight, found, [*first, *rest][: options.top])
+        if abstained:
+            return Answer("", "model", True, sources, self.engine.record.name, timing, words)
+        return Answer(
+            " ".join(answer.split()), origin, False, sources, self.engine.record.name, timing,
+            words if origin == "text" else "",
+        )  # fmt: skip
+
+    def sources(self, sight: Sight, found: Found, chosen: Sequence[Scored]) -> tuple[Source, ...]:
+        """Sentences as sources, with chapter and page; the quote is the document's text from start to end."""
+        return tuple(self._source(sight, found.recollection, one) for one in chosen)
+
+    def _source(self, sight: Sight, recollection: Recollection, one: Scored) -> Source:
+        sentence = one.sentence
+        record = next(extent.document for extent in sight.view.extents if extent.document.id == sentence.document)
+        section = section_at(self.library.sections(record.id), sentence.start)
+        page = page_at(self.library.pages(record.id), sentence.start)
+        keys = sight.births.chunks_at(sentence.document, sentence.start, sentence.end)
+        return Source(
+            document=record.id,
+            title=record.title,
+            chapter=section.title if section else "",
+            page=page.index if page else 0,
+            page_label=page.label if page else "",
+            page_kind=record.page_kind,
+            start=sentence.start,
+            end=sentence.end,
+            quote=sentence.text,
+            share=round(sum(recollection.shares.get(key, 0.0) for key in keys), 4),
+            support=round(one.support, 4),
+            found_by=recollection.found_by(keys),
+        )
+
+    def next_events(self, options: NextOptions) -> Iterator[NextEvent]:
+        """Rank candidate next events, or propose continuations: Loaded, Recalled, Ranked."""
+        from mplus_cli.assistant.next import next_events
+
+        yield from next_events(self, options)
+
+
+def prompt(engine: Engine, question: str, conversation: Sequence[tuple[str, str]] = ()) -> str:
+    """The question in the words that the model was trained with, behind what was said before."""
+    template = engine.config.prompt
+    before = "".join(f"{template.format(question=asked)} {answer}\n" for asked, answer in conversation)
+    return before + template.format(question=" ".join(question.split()))
+
+
+def widened(text: str, sentence: Sentence) -> tuple[int, int]:
+    """A sentence with the one before and the one behind it."""
+    from mplus_cli.assistant.passages import sentences
+
+    near = sentences(sentence.document, text, max(0, sentence.start - 300), min(len(text), sentence.end + 200))
+    at = next((number for number, one in enumerate(near) if one.start == sentence.start), None)
+    if at is None:
+        return sentence.start, sentence.end
+    return near[max(0, at - 1)].start, near[min(len(near) - 1, at + 1)].end
+
+
+def until_stop(pieces: Iterator[str], stops: Sequence[str]) -> Iterator[str]:
+    """Pieces of text up to the first stop string; a leading one is passed over."""
+    seen = ""
+    for piece in pieces:
+        if not seen:
+            piece = piece.lstrip()
+        cut = min((at for at in (piece.find(stop) for stop in stops) if at >= 0), default=-1)
+        seen += piece
+        if cut >= 0:
+            if piece[:cut]:
+                yield piece[:cut]
+            return
+        if piece:
+            yield piece

@@ -1,0 +1,116 @@
+"""A model ready to write or to read, with its tokenizer; errors of the model as errors for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from mplus_cli.errors import LibraryDamaged, ModelMissing, MplusError, NotEnoughSpace, UsageError
+from mplus_cli.library.records import ModelIdentity
+from mplus_cli.models import ModelRecord, find_model
+from mplus_cli.settings import Settings, places
+
+if TYPE_CHECKING:
+    from model.checkpoint import Checkpoint
+    from model.config import MPlusConfig
+    from model.mplus import MPlus
+    from model.tokenizer import TextTokenizer
+
+Role = Literal["write", "read"]
+SHARD_BYTES = 16 * 1024 * 1024
+MOST_CHUNKS_PER_SHARD = 64
+ROW_BYTES = 2  # bf16
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """A loaded checkpoint in one role."""
+
+    record: ModelRecord
+    checkpoint: Checkpoint
+    tokenizer: TextTokenizer
+
+    @property
+    def model(self) -> MPlus:
+        """The network."""
+        return self.checkpoint.model
+
+    @property
+    def config(self) -> MPlusConfig:
+        """Its sizes."""
+        return self.checkpoint.model.config
+
+    def identity(self) -> ModelIdentity:
+        """What a library notes of the model whose rows it keeps."""
+        config = self.config
+        chunk_bytes = config.row_values() * ROW_BYTES
+        return ModelIdentity(
+            name=self.record.name,
+            fingerprint=self.checkpoint.fingerprint,
+            chunk_tokens=config.chunk_tokens,
+            rows_per_chunk=config.memory_rows,
+            layers=config.layers,
+            chunks_per_shard=chunks_per_shard(chunk_bytes),
+            row_format="bf16",
+            bytes_per_chunk=chunk_bytes,
+        )
+
+
+def chunks_per_shard(chunk_bytes: int) -> int:
+    """Chunks of one shard: a power of two, at most 64, of 16 MiB together unless one chunk is larger."""
+    count = MOST_CHUNKS_PER_SHARD
+    while count > 1 and count * chunk_bytes > SHARD_BYTES:
+        count //= 2
+    return count
+
+
+def load_engine(settings: Settings, role: Role, model: str | None = None) -> Engine:
+    """Load a model by name or folder on the device that the settings choose.
+
+    Raises ModelMissing, UsageError for a device that is not there, NotEnoughSpace for one that is too small.
+    """
+    record = find_model(model or settings.model, places().models)
+    with translated():
+        import torch
+
+        from model.checkpoint import load
+
+        if settings.threads:
+            torch.set_num_threads(settings.threads)
+        checkpoint = load(record.path, role, settings.device, settings.dtype)
+    return Engine(record, checkpoint, load_tokenizer(record.path))
+
+
+def load_tokenizer(folder: Path) -> TextTokenizer:
+    """The tokenizer of a model folder; needs no torch."""
+    with translated():
+        from model.tokenizer import TextTokenizer
+
+        return TextTokenizer.from_folder(folder)
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Errors of the model room, and running out of memory, as errors with an exit code and a remedy."""
+    from model.errors import CheckpointError, DeviceError, ModelError
+
+    try:
+        yield
+    except DeviceError as error:
+        raise UsageError(error.message, error.remedy or None) from error
+    except CheckpointError as error:
+        kind: type[MplusError] = LibraryDamaged if "shard" in error.message else ModelMissing
+        raise kind(error.message, error.remedy or None) from error
+    except ModelError as error:
+        raise ModelMissing(error.message, error.remedy or None) from error
+    except MemoryError as error:
+        raise NotEnoughSpace("There is not enough memory for the model.") from error
+    except RuntimeError as error:
+        if "out of memory" not in str(error) and "can't allocate memory" not in str(error):
+            raise
+        raise NotEnoughSpace(
+            "The device has not enough memory for the model.", "Choose --device cpu, or a smaller model."
+        ) from error

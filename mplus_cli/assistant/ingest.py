@@ -1,0 +1,264 @@
+"""Reading books into a library: parse, cut, write chunk by chunk into memory, commit shard by shard."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from mplus_cli.assistant.engine import Engine, load_engine, load_tokenizer, translated
+from mplus_cli.assistant.interrupt import Interruption
+from mplus_cli.documents.chunking import Chunk, balanced_chunks
+from mplus_cli.documents.document import Document, page_at
+from mplus_cli.documents.read import expand, read
+from mplus_cli.errors import Interrupted, NotFound, Unreadable
+from mplus_cli.events import ChunkRead, DocumentDone, DocumentReport, Event, IngestDone, IngestOptions, Opened
+from mplus_cli.library.library import Library
+from mplus_cli.library.records import ModelIdentity, Resume
+from mplus_cli.library.writer import Writer
+from mplus_cli.models import find_model
+from mplus_cli.settings import Settings, places
+from mplus_cli.shelf import names
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from model.memory import ReadRows
+    from model.tokenizer import TextTokenizer
+
+
+@dataclass(slots=True)
+class Desk:
+    """What an ingest keeps at hand between documents; the model is loaded when the first chunk has to be read."""
+
+    library_name: str
+    settings: Settings
+    options: IngestOptions
+    interruption: Interruption
+    engine: Engine | None = None
+    tokens: int = 0
+    started: float = field(default_factory=time.monotonic)
+
+    @property
+    def path(self) -> Path:
+        """Where the library is, or will be."""
+        return places().libraries / self.library_name
+
+    def exists(self) -> bool:
+        """Whether there is such a library already."""
+        return self.library_name in names(places().libraries)
+
+    def tokenizer(self) -> TextTokenizer:
+        """The model's tokenizer, without loading the model."""
+        if self.engine is not None:
+            return self.engine.tokenizer
+        return load_tokenizer(find_model(self.options.model or self.settings.model, places().models).path)
+
+    def chunk_tokens(self) -> int:
+        """Tokens of a chunk: the library's, or the model's for a new library."""
+        if self.exists():
+            with closing(Library.open(self.path)) as library:
+                return library.identity.chunk_tokens
+        return self.loaded().config.chunk_tokens
+
+    def loaded(self) -> Engine:
+        """The model in its writing role."""
+        if self.engine is None:
+            self.engine = load_engine(self.settings, "write", self.options.model)
+        return self.engine
+
+    def library(self) -> Library:
+        """The library, made if need be; refuses rows of another model."""
+        engine = self.loaded()
+        if not self.exists():
+            return Library.create(self.path, engine.identity())
+        library = Library.open(self.path)
+        library.require_model(engine.checkpoint.fingerprint, engine.record.name)
+        return library
+
+
+def ingest(inputs: Sequence[str], library_name: str, settings: Settings, options: IngestOptions) -> Iterator[Event]:
+    """Read files, folders, patterns or standard input into a library, in reading order.
+
+    A file that cannot be read is reported and the others are read. Raises Interrupted after Ctrl-C, with all that was
+    read committed; LibraryLocked, LibraryDamaged, ModelMissing, NotEnoughSpace.
+    """
+    reports: list[DocumentReport] = []
+    with Interruption() as interruption:
+        desk = Desk(library_name, settings, options, interruption)
+        for source in expand(inputs):
+            try:
+                document = _parse(source, options)
+            except (Unreadable, NotFound) as error:
+                reports.append(_refused(source, error))
+                yield DocumentDone(reports[-1])
+                continue
+            report = yield from _ingest_document(desk, document)
+            reports.append(report)
+            yield DocumentDone(report)
+            if interruption.wanted:
+                _stop(desk)
+        seconds = time.monotonic() - desk.started
+        yield IngestDone(tuple(reports), round(desk.tokens / seconds, 1) if desk.tokens else 0.0, round(seconds, 3))
+
+
+def _parse(source: Path | str, options: IngestOptions) -> Document:
+    name = options.stdin_name if source == "-" else None
+    return read(source, name=name, password=options.password, encoding=options.encoding)
+
+
+def _refused(source: Path | str, error: Unreadable | NotFound) -> DocumentReport:
+    name = "standard input" if source == "-" else Path(source).name
+    return DocumentReport("", name, "refused", reason=error.message, remedy=error.remedy)
+
+
+def _ingest_document(desk: Desk, document: Document) -> Generator[Event, None, DocumentReport]:
+    known = _already_read(desk, document)
+    if known is not None:
+        yield Opened(document.id, document.title, known.chunks, known.tokens, known.pages_read, known.pages_total,
+                     "already-read", known.chunks)  # fmt: skip
+        return known
+    tokenizer = desk.tokenizer()
+    ids, offsets = tokenizer.encode_with_offsets(document.text)
+    chunks = balanced_chunks(document.text, offsets, desk.chunk_tokens())
+    if desk.options.dry_run:
+        return _report(document, chunks)
+    with closing(desk.library()) as library, library.writing() as writer:
+        yield from _write_document(desk, library.identity, writer, document, chunks, ids)
+    return _report(document, chunks)
+
+
+def _already_read(desk: Desk, document: Document) -> DocumentReport | None:
+    if not desk.exists():
+        return None
+    with closing(Library.open(desk.path)) as library:
+        found = next((record for record in library.documents() if record.id == document.id), None)
+    if found is None or found.state != "read":
+        return None
+    return DocumentReport(
+        found.id,
+        found.title,
+        "already-read",
+        chunks=found.chunks,
+        tokens=found.tokens,
+        pages_read=found.pages_read,
+        pages_total=found.pages_total,
+    )
+
+
+def _report(document: Document, chunks: Sequence[Chunk]) -> DocumentReport:
+    return DocumentReport(
+        document.id,
+        document.title,
+        "read",
+        chunks=len(chunks),
+        tokens=sum(chunk.tokens for chunk in chunks),
+        pages_read=document.pages_read,
+        pages_total=document.pages_total,
+        skipped=tuple(f"{skipped.where}: {skipped.reason}" for skipped in document.skipped),
+        warnings=document.warnings,
+    )
+
+
+def _write_document(
+    desk: Desk,
+    identity: ModelIdentity,
+    writer: Writer,
+    document: Document,
+    chunks: Sequence[Chunk],
+    ids: Sequence[int],
+) -> Iterator[Event]:
+    resume = writer.begin(document, chunks)
+    status: Literal["new", "resumed"] = "resumed" if resume.chunks_read else "new"
+    tokens = sum(chunk.tokens for chunk in chunks)
+    warnings = document.warnings + ((f"read again from its start: {resume.restarted}",) if resume.restarted else ())
+    yield Opened(document.id, document.title, len(chunks), tokens, document.pages_read, document.pages_total,
+                 status, resume.chunks_read, warnings)  # fmt: skip
+    pen = Pen(desk.loaded(), identity, writer, document.id, resume, len(chunks))
+    before = sum(chunk.tokens for chunk in chunks[: resume.chunks_read])
+    begun, read_here = time.monotonic(), 0
+    for chunk in chunks[resume.chunks_read :]:
+        if desk.interruption.wanted:
+            pen.commit()
+            _stop(desk, document, pen.committed, len(chunks))
+        pen.write(ids[before : before + chunk.tokens])
+        before += chunk.tokens
+        read_here += chunk.tokens
+        desk.tokens += chunk.tokens
+        rate = read_here / (time.monotonic() - begun)
+        page = page_at(document.pages, chunk.start)
+        yield ChunkRead(document.id, chunk.number + 1, len(chunks), round(rate, 1), page.label if page else "",
+                        round((tokens - before) / rate, 1), pen.committed, document.title)  # fmt: skip
+    writer.finish(document.id)
+
+
+def _stop(desk: Desk, document: Document | None = None, committed: int = 0, chunks: int = 0) -> None:
+    where = f" {document.title}: {committed} of {chunks} chunks are kept." if document else ""
+    raise Interrupted(f"Stopped as asked.{where}")
+
+
+class Pen:
+    """Writes the chunks of one document and commits them shard by shard.
+
+    Between commits it holds the rows of at most one shard and the newest hidden rows (L, K, d).
+    """
+
+    def __init__(
+        self, engine: Engine, identity: ModelIdentity, writer: Writer, document: str, resume: Resume, chunks: int
+    ) -> None:
+        from model.memory import from_bytes
+
+        self.engine, self.identity, self.writer, self.document, self.chunks = engine, identity, writer, document, chunks
+        self.written = self.committed = resume.chunks_read
+        self.first, self.supersede = resume.open_first_chunk, resume.open_sha256
+        self.rows: list[ReadRows] = [from_bytes(resume.open_shard)] if resume.open_shard else []
+        self.newest = _newest(resume.tail, engine) if resume.tail else engine.checkpoint.first_rows()
+
+    def write(self, ids: Sequence[int]) -> None:
+        """Read one chunk into memory; commits where a shard is full or the document ends."""
+        import torch
+
+        from model.adapters import READ, WRITE, using
+        from model.memory import ReadRows, project
+
+        model = self.engine.model
+        with translated(), torch.inference_mode():
+            tokens = torch.tensor([list(ids)], device=model.device)
+            with using(model, WRITE):
+                new, _ = model.write(tokens, self.newest[:, None])
+            self.newest = new[:, 0]
+            with using(model, READ):
+                rows = project(model, self.newest)
+            stored = (part.to("cpu", torch.bfloat16) for part in (rows.keys, rows.values, rows.retrieval))
+            self.rows.append(ReadRows(*stored))
+        self.written += 1
+        if self.written == self.chunks or (self.written - self.first) == self.identity.chunks_per_shard:
+            self.commit()
+
+    def commit(self) -> None:
+        """Make what was written durable; nothing to do where everything is."""
+        from model.memory import join, to_bytes
+
+        if self.written == self.committed:
+            return
+        tail = None if self.written == self.chunks else _tail(self.newest)
+        count = self.written - self.first
+        self.writer.commit(self.document, self.first, count, to_bytes(join(self.rows)), tail, self.supersede)
+        self.committed = self.written
+        if count == self.identity.chunks_per_shard:
+            self.first, self.supersede, self.rows = self.written, None, []
+
+
+def _tail(newest: Tensor) -> bytes:
+    from safetensors.torch import save
+
+    return save({"newest": newest.cpu().contiguous()})
+
+
+def _newest(tail: bytes, engine: Engine) -> Tensor:
+    from safetensors.torch import load
+
+    return load(tail)["newest"].to(engine.model.device, engine.model.dtype)

@@ -1,0 +1,192 @@
+"""What a question may know: the books and the reading position that it names, as rows of memory."""
+
+from __future__ import annotations
+
+import re
+import sys
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from mplus_cli.documents.document import page_at
+from mplus_cli.errors import NotFound, UsageError
+from mplus_cli.library.library import Library
+from mplus_cli.library.records import DocumentRecord
+
+if TYPE_CHECKING:
+    from model.generate import Memory
+    from mplus_cli.assistant.engine import Engine
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """One document of a view: its first `chunks` chunks, and its characters [0, end)."""
+
+    document: DocumentRecord
+    chunks: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """The documents that a question may know, in reading order."""
+
+    extents: tuple[Extent, ...]
+
+    @property
+    def chunks(self) -> int:
+        """Chunks of all documents together."""
+        return sum(extent.chunks for extent in self.extents)
+
+    def until(self) -> dict[str, int]:
+        """For every document the first chunk that may not be known."""
+        return {extent.document.id: extent.chunks for extent in self.extents}
+
+
+def view_of(library: Library, books: Sequence[str], until: str | None) -> View:
+    """The view that --book and --until name.
+
+    Raises NotFound for a book or position that is not there, UsageError where a position fits no single book.
+    """
+    documents = [library.find(book) for book in dict.fromkeys(books)] or library.documents()
+    documents = sorted({document.id: document for document in documents}.values(), key=lambda one: one.number)
+    if until is not None and len(documents) != 1:
+        raise UsageError("A reading position belongs to one book.", "Name it with --book.")
+    extents = [_extent(library, document, until) for document in documents]
+    view = View(tuple(extent for extent in extents if extent.chunks))
+    if not view.chunks:
+        raise NotFound("Nothing has been read up to there.", "`mplus docs list` shows how far each book was read.")
+    return view
+
+
+def _extent(library: Library, document: DocumentRecord, until: str | None) -> Extent:
+    chunks = library.chunks(document.id)[: document.chunks_read]
+    if until is not None:
+        limit = position(library, document, until)
+        chunks = [chunk for chunk in chunks if chunk.end <= limit]
+    return Extent(document, len(chunks), chunks[-1].end if chunks else 0)
+
+
+def position(library: Library, document: DocumentRecord, until: str) -> int:
+    """The first character that may not be known: `p.340` (that page is read), `50%`, or a chapter that is read.
+
+    A chapter is named by its title, or by its number among the chapters. Raises NotFound.
+    """
+    wanted = until.strip()
+    if match := re.fullmatch(r"(\d{1,3}(?:\.\d+)?)\s*%", wanted):
+        return int(document.characters * min(100.0, float(match[1])) / 100)
+    if match := re.fullmatch(r"(?:p\.?|page)\s*(\S+)", wanted, re.IGNORECASE):
+        pages = library.pages(document.id)
+        named = [page for page in pages if page.label == match[1]] or [p for p in pages if str(p.index) == match[1]]
+        if not named:
+            raise NotFound(f"{document.title} has no page {match[1]}.", "`mplus docs show` tells how many it has.")
+        return named[-1].end
+    return _chapter_end(library, document, wanted)
+
+
+def _chapter_end(library: Library, document: DocumentRecord, wanted: str) -> int:
+    sections = library.sections(document.id)
+    folded = wanted.casefold()
+    named = [section for section in sections if section.title.casefold() == folded]
+    named = named or [section for section in sections if folded in section.title.casefold()]
+    number = re.fullmatch(r"(?:chapter|ch\.?)?\s*(\d{1,4})", folded)
+    if not named and number and 0 < int(number[1]) <= len(sections):
+        named = [sections[int(number[1]) - 1]]
+    if not named:
+        raise NotFound(f"{document.title} has no chapter {wanted!r}.", "`mplus docs toc` lists its chapters.")
+    return named[0].end
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a memory row was born: a document, the chunk that holds its token, and about which character."""
+
+    document: str
+    chunk: int
+    character: int
+
+
+class Births:
+    """Row numbers of a view to the places where they were born.
+
+    Row j of a chunk stands for the j-th of the last K tokens up to the chunk's end, also where a short chunk had some
+    of its rows re-processed: those were born in the chunk before. Rows before a document's first token, and shipped
+    ones, were born nowhere.
+    """
+
+    def __init__(self, library: Library, view: View, rows: int, offset: int) -> None:
+        self.rows, self.offset = rows, offset
+        self.steps: list[tuple[int, int]] = []  # (extent, chunk) of every write
+        self.ends: list[list[int]] = []  # tokens up to each chunk's end, of each extent
+        self.spans: list[list[tuple[int, int]]] = []
+        self.documents = [extent.document.id for extent in view.extents]
+        for number, extent in enumerate(view.extents):
+            total, ends = 0, []
+            chunks = library.chunks(extent.document.id)[: extent.chunks]
+            for chunk in chunks:
+                total += chunk.tokens
+                ends.append(total)
+            self.ends.append(ends)
+            self.spans.append([(chunk.start, chunk.end) for chunk in chunks])
+            self.steps += [(number, chunk.number) for chunk in chunks]
+
+    def place(self, row: int) -> Place | None:
+        """Where a row was born; None for background rows."""
+        if row < self.offset:
+            return None
+        extent, chunk = self.steps[(row - self.offset) // self.rows]
+        ends = self.ends[extent]
+        token = ends[chunk] - self.rows + (row - self.offset) % self.rows
+        if token < 0:
+            return None
+        born = bisect_right(ends, token)
+        before = ends[born - 1] if born else 0
+        start, end = self.spans[extent][born]
+        character = start + (end - start) * (token - before) // max(1, ends[born] - before)
+        return Place(self.documents[extent], born, character)
+
+    def chunks_at(self, document: str, start: int, end: int) -> list[tuple[str, int]]:
+        """The chunks of the view that characters [start, end) of a document touch."""
+        spans = self.spans[self.documents.index(document)]
+        first = max(0, bisect_right(spans, (start, sys.maxsize)) - 1)
+        touched = []
+        for number in range(first, len(spans)):
+            if spans[number][0] >= end:
+                break
+            if spans[number][1] > start:
+                touched.append((document, number))
+        return touched
+
+
+def memory_of(library: Library, view: View, engine: Engine, cap: int = 0) -> tuple[Memory, Births]:
+    """The memory of a view: shards memory-mapped, pool and long-term decided by the view's draws.
+
+    `cap`: recall from the newest so many chunks of long-term memory only; 0 for all. Raises LibraryDamaged.
+    """
+    from model.generate import Memory
+    from model.membership import ViewChunk, log_membership
+    from model.memory import ReadRows, RowTable, map_rows
+    from mplus_cli.assistant.engine import translated
+
+    config, rows = engine.config, engine.config.memory_rows
+    limits = view.until()
+    with translated():
+        background = engine.checkpoint.background_rows()
+        blocks: list[ReadRows] = [background] if background is not None else []
+        mapped = library.open_shards(lambda shard: (shard, map_rows(shard.path)), list(limits))
+        for shard, block in mapped:
+            count = min(shard.chunk_count, limits[shard.document] - shard.first_chunk)
+            if count > 0:
+                blocks.append(block.part(0, count * rows))
+        shipped = engine.checkpoint.background.pool.shape[1] if engine.checkpoint.background else 0
+        offset = len(background) if background is not None else 0
+        steps = [ViewChunk(one.document.id, number) for one in view.extents for number in range(one.chunks)]
+        membership = log_membership(steps, config.layers, rows, config.pool_rows, shipped, offset, cap)
+    return Memory(RowTable(blocks), membership), Births(library, view, rows, offset)
+
+
+def page_words(library: Library, document: str, character: int) -> tuple[int, str]:
+    """Index and label of the page that holds a character."""
+    page = page_at(library.pages(document), character)
+    return (page.index, page.label) if page else (0, "")
