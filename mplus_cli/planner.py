@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from mplus_cli.documents.document import Document
+from mplus_cli.errors import ModelMissing
 from mplus_cli.models import ModelRecord, tensor_shapes
 
 CHARACTERS_PER_TOKEN = 4.0  # English prose, where no tokenizer is at hand
@@ -111,7 +112,10 @@ def count_tokens(text: str, folder: Path) -> tuple[int, bool]:
         return math.ceil(len(text) / CHARACTERS_PER_TOKEN), False
     from tokenizers import Tokenizer
 
-    tokenizer = Tokenizer.from_file(str(path))
+    try:
+        tokenizer = Tokenizer.from_file(str(path))
+    except Exception as error:  # tokenizers knows no other class
+        raise ModelMissing(f"{path} is no tokenizer: {error}") from error
     return len(tokenizer.encode(text, add_special_tokens=False).ids), True
 
 

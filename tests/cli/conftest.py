@@ -144,10 +144,23 @@ MPLUS_TENSORS = {
 }
 
 
+TOKENIZER = {
+    "version": "1.0",
+    "truncation": None,
+    "padding": None,
+    "added_tokens": [],
+    "normalizer": None,
+    "pre_tokenizer": {"type": "Whitespace"},
+    "post_processor": None,
+    "decoder": None,
+    "model": {"type": "WordLevel", "vocab": {"[UNK]": 0}, "unk_token": "[UNK]"},
+}
+
+
 def make_model(folder: Path, *, trained: bool = True) -> Path:
     """A folder that looks like an M+ checkpoint, or like a plain Llama; no weights that could run."""
     folder.mkdir(parents=True)
     (folder / "config.json").write_text(json.dumps(LLAMA | (MEMORY if trained else {})))
-    (folder / "tokenizer.json").write_text("{}")
+    (folder / "tokenizer.json").write_text(json.dumps(TOKENIZER))
     write_safetensors(folder / "model.safetensors", LLAMA_TENSORS | (MPLUS_TENSORS if trained else {}))
     return folder

@@ -1,0 +1,111 @@
+"""Plans are arithmetic; the doctor's rows say what is wrong and what to do."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from conftest import TEXT, book, make_library, make_model
+
+from mplus_cli import doctor, models, planner, settings
+from mplus_cli.errors import ModelMissing
+
+
+@pytest.fixture
+def model(home: Path) -> models.ModelRecord:
+    return models.describe(make_model(home / "models" / "tiny"))
+
+
+def test_the_bytes_of_a_plan_are_those_of_its_rows(model) -> None:
+    found = planner.plan(book(), model, {})
+    # 1 layer, K 4, one key-value head of 4 values, keys of 4 values, 2 bytes a value
+    assert found.bytes["rows"] == found.chunks * 4 * 2 * 4 * 2
+    assert found.bytes["keys"] == found.chunks * 4 * 4 * 2
+    assert found.bytes["total_disk"] == sum(found.bytes[name] for name in ("rows", "keys", "text"))
+    assert found.bytes["vram"] == 0
+    assert planner.plan(book(), model, {}, "cuda").bytes["vram"] > 0
+
+
+def test_tokens_are_counted_where_there_is_a_tokenizer_and_else_estimated(model) -> None:
+    assert planner.plan(book(), model, {}).tokens == len(TEXT.replace(".", " .").split())
+    (model.path / "tokenizer.json").write_text("{")
+    with pytest.raises(ModelMissing, match="tokenizer"):
+        planner.plan(book(), model, {})
+    (model.path / "tokenizer.json").unlink()
+    assert any("tokens are estimated" in warning for warning in planner.plan(book(), model, {}).warnings)
+
+
+def test_a_measured_rate_replaces_the_estimate(model, home) -> None:
+    guessed = planner.plan(book(), model, planner.read_rates(home / "state"))
+    assert guessed.seconds["measured"] is False
+    assert any("estimated" in warning for warning in guessed.warnings)
+    planner.remember_rate(home / "state", model.name, "cpu", 10.0)
+    measured = planner.plan(book(), model, planner.read_rates(home / "state"))
+    assert measured.seconds["measured"] is True
+    assert measured.seconds["tokens_per_second"] == pytest.approx(10.0)
+    assert measured.seconds["ingest"] == pytest.approx(measured.tokens / 10, abs=0.1)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{", '{"tiny on cpu": "fast"}', '{"tiny on cpu": -1}'])
+def test_a_damaged_rate_file_is_no_rate(tmp_path, text) -> None:
+    (tmp_path / planner.RATES).write_text(text)
+    assert planner.read_rates(tmp_path) == {}
+
+
+def test_plan_json_has_the_documented_shape(mplus, model, tmp_path) -> None:
+    (tmp_path / "book.txt").write_text(TEXT)
+    ran = mplus("plan", str(tmp_path / "book.txt"), "--model", "tiny", "--json")
+    assert ran.code == 0, ran
+    names = ["title", "pages", "chapters", "characters", "tokens", "chunks", "bytes", "seconds", "warnings"]
+    assert list(ran.json) == names
+    assert set(ran.json["bytes"]) == {"rows", "keys", "text", "total_disk", "ram", "vram"}
+    assert "tokens" in mplus("plan", str(tmp_path / "book.txt"), "--model", "tiny").out
+
+
+def test_a_file_that_cannot_be_read_ends_a_plan_like_an_ingest(mplus, model, tmp_path) -> None:
+    (tmp_path / "empty.epub").write_bytes(b"PK\x03\x04")
+    assert mplus("plan", str(tmp_path / "empty.epub"), "--model", "tiny").code == 4
+
+
+# -------------------------------------------------------------------------------------------------------------- doctor
+
+
+def test_every_failing_row_has_a_remedy_and_decides_the_exit_code(mplus, novels) -> None:
+    ran = mplus("doctor", "--json")
+    failing = [row for row in ran.json["checks"] if not row["ok"]]
+    assert all(row["remedy"] for row in failing)
+    assert ran.code == (1 if failing else 0)
+    assert ran.json["ok"] == (not failing)
+    names = {row["name"] for row in ran.json["checks"]}
+    assert {"python", "packages", "device", "memory", "disk", "permissions", "expat", "library novels"} <= names
+
+
+def test_a_folder_that_others_can_read_is_reported(novels, home) -> None:
+    assert all(row.ok for row in doctor._permissions(settings.places()) if home.stat().st_mode & 0o077 == 0)
+    (home / "libraries").chmod(0o755)
+    (row,) = doctor._permissions(settings.places())
+    assert not row.ok
+    assert "chmod 700" in row.remedy
+
+
+def test_a_damaged_library_is_a_row_and_hides_no_other(home, novels) -> None:
+    make_library(home, "whole", book("Essays", "Words. " * 50))
+    (novels / "catalog.sqlite").write_bytes(b"not a database" * 100)
+    found = {row.name: row.ok for row in doctor._libraries(home / "libraries")}
+    assert found == {"library novels": False, "library whole": True}
+
+
+def test_a_model_that_lacks_something_is_a_failing_row(home) -> None:
+    make_model(home / "models" / "plain", trained=False)
+    found = {row.name: row for row in doctor._weights(home / "models")}
+    assert not found["model plain"].ok
+    assert "memory" in found["model plain"].detail
+
+
+def test_a_check_that_breaks_is_a_failed_check_and_the_others_still_run(home) -> None:
+    home.mkdir()
+    (home / "models").write_text("a file where a folder belongs")
+    os.chmod(home, 0o700)
+    found = list(doctor.examine(settings.places()))
+    assert any(row.name == "expat" for row in found)

@@ -1,0 +1,179 @@
+"""Events as people and scripts see them."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from mplus_cli import events, render, terminal
+from mplus_cli.errors import Interrupted
+from mplus_cli.events import (
+    Answer,
+    Answered,
+    Candidate,
+    ChunkRead,
+    DocumentDone,
+    DocumentReport,
+    Event,
+    IngestDone,
+    Loaded,
+    Opened,
+    Ranked,
+    Recalled,
+    Source,
+    Timing,
+    Token,
+)
+
+SOURCE = Source("a" * 16, "War and Peace", "Book Four", 512, "498", "label", 10, 20, "he betrayed", 0.31, 0.8, "both")
+TIMING = Timing(0.5, 0.2, 1.5)
+REPORT = DocumentReport("a" * 16, "War and Peace", "read", chunks=3, tokens=900, pages_read=9, pages_total=10,
+                        skipped=("page 4: damaged",))  # fmt: skip
+REFUSED = DocumentReport("", "scan.pdf", "refused", reason="no text\x1b[31m layer", remedy="Run OCR on it.")
+
+
+@pytest.fixture(autouse=True)
+def plain() -> None:
+    terminal.configure()
+
+
+def answer(**changes: object) -> Answer:
+    values = {"answer": "Hélène", "answer_from": "model", "abstained": False, "sources": (SOURCE,), "model": "tiny"}
+    return Answer(**{**values, "timing": TIMING, **changes})  # type: ignore[arg-type]
+
+
+def question(found: Answer) -> Iterator[events.AskEvent]:
+    yield Loaded("tiny", "novels", 1, 9, 0.5)
+    yield Recalled((SOURCE,))
+    yield Token(" Hél")
+    yield Token("ène\x1b[2J")
+    yield Answered(found)
+
+
+def reading() -> Iterator[Event]:
+    yield Opened("a" * 16, "War and Peace", 3, 900, 9, 10, warnings=("guessed encoding: cp1252",))
+    for number in (1, 2, 3):
+        yield ChunkRead("a" * 16, number, 3, 800.0, f"p. {number}", 3.0 - number, title="War and Peace")
+    yield DocumentDone(REPORT)
+    yield DocumentDone(REFUSED)
+    yield IngestDone((REPORT, REFUSED), 800.0, 1.2)
+
+
+def test_ingest_json_is_one_object_a_line_and_ends_with_done(capsys) -> None:
+    render.ingest(reading(), as_json=True)
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [line["event"] for line in lines] == ["opened", *["chunk"] * 3, "document", "document", "done"]
+    done = lines[-1]
+    assert {"event", "documents", "tokens_per_second", "seconds"} == set(done)
+    wanted = {"id", "title", "status", "reason", "chunks", "tokens", "pages_read", "pages_total", "skipped"}
+    assert wanted <= set(done["documents"][0])
+    assert done["documents"][0]["skipped"] == ["page 4: damaged"]
+
+
+def test_ingest_for_people_names_what_was_read_skipped_and_refused(capsys) -> None:
+    done = render.ingest(reading(), as_json=False)
+    shown = capsys.readouterr()
+    assert done.tokens_per_second == 800.0
+    assert "read War and Peace · 9 of 10 pages, 3 chunks" in shown.out
+    for words in (
+        "3 chunks, 900 tokens",
+        "guessed encoding",
+        "page 4: damaged",
+        "refused scan.pdf: no text layer",
+        "OCR",
+    ):
+        assert words in shown.err
+    assert "\x1b" not in shown.out + shown.err
+
+
+def test_an_interrupted_ingest_passes_its_error_on() -> None:
+    def stopped() -> Iterator[Event]:
+        yield Opened("a" * 16, "War and Peace", 3, 900, 9, 10)
+        raise Interrupted("Stopped as asked.")
+
+    with pytest.raises(Interrupted):
+        render.ingest(stopped(), as_json=False)
+
+
+def test_ask_json_is_one_object_of_the_documented_shape(capsys) -> None:
+    render.ask(question(answer()), as_json=True)
+    shown = json.loads(capsys.readouterr().out)
+    assert {"answer", "abstained", "sources", "model", "timing"} <= set(shown)
+    assert set(shown["sources"][0]) == {name.name for name in Source.__dataclass_fields__.values()}
+    assert shown["timing"] == {"load_s": 0.5, "first_token_s": 0.2, "total_s": 1.5}
+
+
+def test_an_answer_says_whose_words_it_is_and_names_its_sources(capsys) -> None:
+    render.ask(question(answer()), as_json=False)
+    shown = capsys.readouterr().out
+    assert shown.startswith("Hélène\n(the model's words)\n")
+    for words in (
+        "War and Peace · Book Four · p. 498 (page 512 of the file)",
+        "“he betrayed”",
+        "31% of the recalled rows",
+    ):
+        assert words in shown
+    assert "the memory and full-text search" in shown
+    assert "\x1b" not in shown
+
+
+def test_a_sentence_of_the_book_is_shown_as_one(capsys) -> None:
+    render.ask(question(answer(answer="She left.", answer_from="text", model_words="Hél")), as_json=False)
+    shown = capsys.readouterr().out
+    assert "“She left.”" in shown
+    assert "a sentence of the book" in shown
+    assert "the model's words)" not in shown.split("She left")[1]
+
+
+def test_an_abstention_is_said_and_the_nearest_passages_are_shown(capsys) -> None:
+    render.ask(question(answer(answer="", abstained=True)), as_json=False)
+    shown = capsys.readouterr().out
+    assert "I have not read that" in shown
+    assert "Nearest passages" in shown
+
+
+def test_next_events_are_listed_likeliest_first(capsys) -> None:
+    result = Ranked(
+        (Candidate("They dance.", -1.2, 0.7, (SOURCE,)), Candidate("They quarrel.", -2.0, 0.3)), "tiny", TIMING
+    )
+    render.ranked(iter([Loaded("tiny", "novels", 1, 9, 0.5), result]), as_json=False)
+    shown = capsys.readouterr().out
+    assert shown.index("They dance.") < shown.index("They quarrel.")
+    assert "70%" in shown
+    render.ranked(iter([result]), as_json=True)
+    assert json.loads(capsys.readouterr().out)["candidates"][0]["log_likelihood"] == -1.2
+
+
+@pytest.mark.parametrize(
+    ("kind", "label", "page", "words"),
+    [
+        ("index", "", 12, "page 12"),
+        ("label", "xii", 12, "p. xii (page 12 of the file)"),
+        ("label", "12", 12, "p. 12"),
+        ("page-list", "98", 12, "p. 98"),
+        ("location", "12", 12, "location 12"),
+    ],
+)
+def test_a_page_is_called_what_it_is(kind, label, page, words) -> None:
+    source = Source("a", "T", "", page, label, kind, 0, 1, "q", 0.1, 0.1, "text")
+    assert render.page_words(source) == words
+
+
+@pytest.mark.parametrize(
+    ("value", "words"), [(999, "999 B"), (1_500, "1.5 kB"), (123e6, "123 MB"), (2.5e9, "2.5 GB"), (3e12, "3.0 TB")]
+)
+def test_sizes_for_people(value, words) -> None:
+    assert render.size(value) == words
+
+
+@pytest.mark.parametrize(("value", "words"), [(1.25, "1.2 s"), (59, "59 s"), (200, "3 min 20 s"), (4000, "1 h 06 min")])
+def test_durations_for_people(value, words) -> None:
+    assert render.duration(value) == words
+
+
+def test_every_event_has_its_json() -> None:
+    kinds = [kind for _, kind in inspect.getmembers(events, inspect.isclass) if hasattr(kind, "to_json")]
+    assert {Opened, ChunkRead, DocumentDone, IngestDone, Loaded, Recalled, Token, Answered, Ranked} <= set(kinds)
