@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import re
+from encodings import normalize_encoding
 from encodings.aliases import aliases
 
 from mplus_cli.documents.draft import lines_and_spaces
@@ -21,7 +22,8 @@ NOT_CHARACTER_SETS = {
     *("base64_codec", "bz2_codec", "hex_codec", "quopri_codec", "rot_13", "uu_codec", "zlib_codec"),
     *("punycode", "idna", "unicode_escape", "raw_unicode_escape", "undefined", "mbcs", "oem"),
 }
-CHARACTER_SETS = {name.replace("_", "") for name in {*aliases.values(), "utf_8_sig"} - NOT_CHARACTER_SETS}
+WESTERN = {"English", "German", "French", "Spanish", "Italian", "Dutch", "Portuguese", "Swedish", "Danish", "Norwegian"}
+ASCII_SHARE = 0.7  # of bytes that no statistics can place, but that may still be Western text
 DECLARED = (
     re.compile(rb"""^\s*<\?xml[^>]{0,200}?encoding\s*=\s*["']([A-Za-z0-9._-]{1,40})["']"""),
     re.compile(rb"""<meta[^>]{0,400}?charset\s*=\s*["']?\s*([A-Za-z0-9._-]{1,40})""", re.IGNORECASE),
@@ -76,14 +78,38 @@ def decode_by_guess(data: bytes) -> tuple[str, list[str]]:
     sample = data if len(data) <= 2 * SAMPLE_BYTES else data[:SAMPLE_BYTES] + data[middle : middle + SAMPLE_BYTES]
     best = from_bytes(sample).best()
     if best is None or character_set(best.encoding) is None:
-        raise Unreadable(
-            "the bytes are no text in any known encoding", remedy="Name it with --encoding, if it is text."
-        )
-    text = data.decode(best.encoding, errors="replace")
+        return decode_as_western(data)
+    name = best.encoding
+    western = best.language in WESTERN or (best.language == "Unknown" and mostly_ascii(sample))
+    if western and fits(sample, "cp1252"):
+        name = "cp1252"  # by far the likeliest for these languages, and statistics cannot tell it from its cousins
+    text = data.decode(name, errors="replace")
     if has_binary(text.encode("utf-8", "replace")):
         raise Unreadable("the file holds binary data, not text")
     confidence = round(100 * (1 - best.chaos))
-    return text.removeprefix("\ufeff"), [f"encoding guessed: {best.encoding} (confidence {confidence} %)"]
+    return text.removeprefix("\ufeff"), [f"encoding guessed: {name} (confidence {confidence} %)"]
+
+
+def fits(data: bytes, name: str) -> bool:
+    """Whether every byte has a meaning in this character set."""
+    try:
+        data.decode(name)
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def mostly_ascii(data: bytes) -> bool:
+    return sum(byte < 128 for byte in data) >= ASCII_SHARE * len(data)
+
+
+def decode_as_western(data: bytes) -> tuple[str, list[str]]:
+    """The most common encoding that is not UTF-8, for bytes that are mostly ASCII; Unreadable for others."""
+    if has_binary(data) or not mostly_ascii(data[:SAMPLE_BYTES]):
+        raise Unreadable(
+            "the bytes are no text in any known encoding", remedy="Name it with --encoding, if it is text."
+        )
+    return data.decode("cp1252", errors="replace"), ["encoding unknown: read as cp1252"]
 
 
 def declared(data: bytes) -> str | None:
@@ -91,7 +117,7 @@ def declared(data: bytes) -> str | None:
     for pattern in DECLARED:
         if found := pattern.search(data[:2_048]):
             name = character_set(found[1].decode("ascii"))
-            if name in ("iso8859_1", "latin_1", "ascii"):
+            if name in ("latin_1", "ascii"):
                 return "utf-8" if name == "ascii" else "cp1252"
             # The declaration was readable as ASCII, so the bytes are not what it says.
             return None if name is None or name.startswith(("utf_16", "utf_32")) else name
@@ -100,11 +126,13 @@ def declared(data: bytes) -> str | None:
 
 def character_set(name: str) -> str | None:
     """Python's name of a character set; None for what is not one."""
+    plain = normalize_encoding(name).lower()
+    found = aliases.get(plain, plain)
     try:
-        found = codecs.lookup(name).name.replace("-", "_").lower()
+        codecs.lookup(found)
     except (LookupError, ValueError):
         return None
-    return found if found.replace("_", "") in CHARACTER_SETS else None
+    return None if found in NOT_CHARACTER_SETS else found
 
 
 def has_binary(data: bytes) -> bool:

@@ -15,6 +15,8 @@ class Limits:
     """Bounds that real books stay far below; every one of them ends in Unreadable, never in a hang or a full disk."""
 
     seconds: float = 60.0  # wall clock for one file
+    seconds_per_page: float = 0.05  # added for every PDF page that was read
+    most_seconds: float = 600.0
     page_seconds: float = 15.0  # wall clock for one PDF page without any sign of life
     file_bytes: int = 1024 * MEBIBYTE  # what is taken into memory: standard input, text, EPUB
     text_characters: int = 64 * MEBIBYTE
@@ -36,7 +38,16 @@ class Deadline:
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
-        self.ends = time.monotonic() + seconds
+        self.started = time.monotonic()
+        self.ends = self.started + seconds
+
+    def extend(self, seconds: float, most: float) -> None:
+        """More time for proven progress; never more than `most` seconds from the start."""
+        self.ends = min(self.ends + seconds, self.started + max(self.seconds, most))
+
+    def left(self) -> float:
+        """Seconds that remain; 0 when the time is over."""
+        return max(0.0, self.ends - time.monotonic())
 
     def check(self) -> None:
         """Raises Unreadable once the time is over."""

@@ -30,7 +30,9 @@ WORD = re.compile(rf"(?:{ALONE})(?:\s+{NUMBER})?[.:]?", re.IGNORECASE)
 BARE = re.compile(rf"(?P<number>\d{{1,3}}|{ROMAN})[.)]?", re.IGNORECASE)
 EASTERN = re.compile(r"第[0-9〇一二三四五六七八九十百千]{1,6}[章回節话話部卷編篇].{0,40}")
 HEADING_CHARACTERS = 100
-CONTENTS_GAP = 200  # headings closer together than this, and named again later, are a list of contents
+CAPITALS_CHARACTERS = 60
+STORY_CHARACTERS = 1_500  # capitals that head less are shouts, signs and title pages
+CONTENTS_GAP = 400  # headings closer together than this, and named again later, are a list of contents
 
 
 def paragraphs(lines: Sequence[str]) -> Iterator[str]:
@@ -116,6 +118,7 @@ def chapter_headings(pieces: Sequence[str], starts: Sequence[int]) -> list[Headi
     chapters = without_contents(named)
     if sum(1 for heading in chapters if heading.level == 2) < 2:
         chapters = sorted([*chapters, *numbered(pieces, starts)], key=lambda heading: heading.position)
+    chapters = chapters or capitals(pieces, starts)
     outermost = min((heading.level for heading in chapters), default=1)
     return [Heading(heading.title, heading.level - outermost + 1, heading.position) for heading in chapters]
 
@@ -139,24 +142,42 @@ def is_sentence(line: str, rest: str) -> bool:
 
 def without_contents(found: list[Heading]) -> list[Heading]:
     """The headings without those that only announce a later one."""
-    later = {heading.title.casefold(): heading.position for heading in found}
+    later = {announced(heading.title): heading.position for heading in found}
     kept = []
     for number, heading in enumerate(found):
         following = found[number + 1].position if number + 1 < len(found) else heading.position + CONTENTS_GAP
-        again = later[heading.title.casefold()] > heading.position
+        again = later[announced(heading.title)] > heading.position
         if not (again and following - heading.position < CONTENTS_GAP):
             kept.append(heading)
     return kept
 
 
+def announced(title: str) -> str:
+    """What a list of contents and the chapter itself have in common: the number, when the title has one."""
+    found = NAMED.fullmatch(title)
+    return (title[: found.start("rest")] if found and found["rest"] else title).casefold().rstrip(".:")
+
+
 def numbered(pieces: Sequence[str], starts: Sequence[int]) -> list[Heading]:
-    """Numbers alone on their line, as long as each is one more than the one before; at least two of them."""
+    """Numbers alone on their line, from 1 or 2, as long as each is one more than the one before; at least two."""
     found: list[Heading] = []
     for piece, start in zip(pieces, starts, strict=True):
         match = BARE.fullmatch(piece.strip()) if len(piece) < 12 else None
-        if match and value(match["number"]) == len(found) + 1:
+        if match and value(match["number"]) in ({value(found[-1].title.rstrip(".)")) + 1} if found else {1, 2}):
             found.append(Heading(piece.strip(), 2, start))
     return found if len(found) >= 2 else []
+
+
+def capitals(pieces: Sequence[str], starts: Sequence[int]) -> list[Heading]:
+    """Short paragraphs in capitals, the titles of stories and essays; those far apart, and at least three of them."""
+    found = [
+        Heading(" ".join(piece.split()), 2, start)
+        for piece, start in zip(pieces, starts, strict=True)
+        if len(piece) <= CAPITALS_CHARACTERS and piece.isupper() and sum(map(str.isalpha, piece)) >= 4
+    ]
+    ends = [heading.position for heading in found[1:]] + [starts[-1] if starts else 0]
+    apart = [heading for heading, end in zip(found, ends, strict=False) if end - heading.position > STORY_CHARACTERS]
+    return apart if len(apart) >= 3 else []
 
 
 def value(number: str) -> int:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from mplus_cli.documents.document import Document
 
-JUDGED_CHARACTERS = 200  # pages with less are title pages and plates
+JUDGED_CHARACTERS = 100  # pages with less are title pages and plates
 LETTER_SHARE = 0.5
 REPLACED_SHARE = 0.02
 LONGEST_WORD = 45  # on average; scripts without spaces are not judged by this
@@ -52,6 +53,8 @@ def plural(count: int) -> str:
     return "page" if count == 1 else "pages"
 
 
-def listed(labels: list[str]) -> str:
+def listed(pages: Sequence[str | int]) -> str:
+    """The first page labels, or page numbers from 0 counted from 1, and how many more there are."""
+    labels = [page if isinstance(page, str) else str(page + 1) for page in pages]
     more = len(labels) - SHOWN
     return ", ".join(labels[:SHOWN]) + (f" and {more} more" if more > 0 else "")

@@ -22,6 +22,15 @@ HEADER_FIELD = re.compile(r"^(Title|Author|Language):[ \t]*(\S[^\n]*)$", re.MULT
 CREDITS = re.compile(
     r"(?:Produced by|E-?text prepared by|This e-?text was (?:produced|prepared))[^\n]*(?:\n[^\n]+)*", re.IGNORECASE
 )
+LANGUAGES = {
+    "English": "en",
+    "French": "fr",
+    "German": "de",
+    "Italian": "it",
+    "Spanish": "es",
+    "Dutch": "nl",
+    "Latin": "la",
+}
 FRAME_CHARACTERS = 40_000  # the frame's lines are looked for in this much at either end
 
 
@@ -39,7 +48,7 @@ def read(source: Source) -> Draft:
         text=whole,
         title=fields.get("Title", ""),
         author=fields.get("Author", ""),
-        language=fields.get("Language", ""),
+        language=LANGUAGES.get(fields.get("Language", ""), fields.get("Language", "")),
         headings=chapter_headings(pieces, starts),
         warnings=warnings,
     )
