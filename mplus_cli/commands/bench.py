@@ -13,7 +13,7 @@ app = common.new_app(
     """Measure how fast this machine writes memory and generates.
 
     \b
-      mplus bench write --random 256x6x8x4x1024 --chunks 200 --threads 2
+      mplus bench write --random reference --chunks 200 --threads 2
       mplus bench generate --checkpoint ~/checkpoints/mine --json
     """
 )
@@ -21,7 +21,7 @@ Checkpoint = Annotated[
     Path | None, typer.Option("--checkpoint", metavar="DIR", help="A checkpoint in the published format.")
 ]
 Shape = Annotated[
-    str | None, typer.Option("--random", metavar="SHAPE", help="Random weights of a shape; see docs/performance.md.")
+    str | None, typer.Option("--random", metavar="SHAPE", help="Random weights: reference, small, 8b, or numbers.")
 ]
 Chunks = Annotated[int | None, typer.Option("--chunks", min=1, metavar="N", help="Chunks to write.")]
 ChunkLength = Annotated[int | None, typer.Option("--chunk-length", min=1, metavar="N", help="Tokens in a chunk.")]
@@ -40,14 +40,14 @@ def write(
     as_json: common.Json = False,
 ) -> None:
     """Measure writing: tokens per second that become memory."""
-    from model import bench
+    import model.bench
     from mplus_cli import listing
 
     given = common.given(
         checkpoint=checkpoint, random=random, chunks=chunks, chunk_length=chunk_length, device=device, dtype=dtype,
         threads=threads,
     )  # fmt: skip
-    listing.measured(bench.write(**given), as_json)
+    listing.measured(model.bench.write(**given), as_json)
 
 
 @app.command()
@@ -64,11 +64,11 @@ def generate(
     as_json: common.Json = False,
 ) -> None:
     """Measure generating: tokens per second behind a memory of --chunks chunks."""
-    from model import bench
+    import model.bench
     from mplus_cli import listing
 
     given = common.given(
         checkpoint=checkpoint, random=random, chunks=chunks, chunk_length=chunk_length, prompt=prompt, new=new,
         device=device, dtype=dtype, threads=threads,
     )  # fmt: skip
-    listing.measured(bench.generate(**given), as_json)
+    listing.measured(model.bench.generate(**given), as_json)

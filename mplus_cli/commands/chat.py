@@ -23,9 +23,9 @@ def chat(
 
     /help lists the commands inside. Ctrl-C stops an answer, Ctrl-D leaves. The library is never changed.
     """
-    from mplus_cli import repl
     from mplus_cli.assistant.ask import Session
+    from mplus_cli.repl import run
 
     settings = common.loaded(model=model, device=device, dtype=dtype)
     name = common.library_to_read(library, settings)
-    repl.run(lambda chosen: Session(chosen, settings), name, tuple(books))
+    run(lambda chosen: Session(chosen, settings), name, tuple(books))

@@ -13,7 +13,7 @@ import typer
 
 from mplus_cli import terminal
 from mplus_cli.commands import complete
-from mplus_cli.errors import UsageError
+from mplus_cli.errors import NotFound, UsageError
 
 if TYPE_CHECKING:  # imported by the functions that need them: `mplus --help` needs none of it
     from mplus_cli.documents.document import Document
@@ -160,6 +160,20 @@ def candidates(file: Path | None, options: Sequence[str], after: Sequence[str], 
         text = from_stdin("-") if str(file) == "-" else file.read_text(encoding="utf-8", errors="replace")
         lines = [line.strip() for line in text.splitlines() if line.strip()]
     return (*lines, *options)
+
+
+def training_plan(name: str) -> Path:
+    """A TOML file, or a plan of the package by name; raises NotFound."""
+    import importlib.util
+
+    spec = importlib.util.find_spec("model")
+    assert spec is not None
+    assert spec.submodule_search_locations is not None
+    folder = Path(spec.submodule_search_locations[0]) / "training" / "configs"
+    known = {path.stem: path for path in sorted(folder.glob("*.toml"))}
+    if name not in known and not Path(name).is_file():
+        raise NotFound(f"There is no training plan {name!r}.", f"Known: {', '.join(known)}; or a TOML file.")
+    return known.get(name) or Path(name)
 
 
 def parsed(book: str, password: str | None, encoding: str | None) -> Document:
