@@ -13,6 +13,8 @@ from transformers import Cache
 
 from model.retriever import Retriever
 
+CHUNK_KEYS = 1024  # keys up to which attention on the CPU is two plain matrix products
+
 
 class FusedLayer:
     """Stands in for one `LlamaDecoderLayer`, called with the same arguments."""
@@ -49,7 +51,7 @@ class FusedLayer:
         position_embeddings: tuple[Tensor, Tensor],
         layer: int,
     ) -> Tensor:
-        """One decoder layer on hidden (B, n, d); mask (1, 1, n, P + n) additive, longer for a padded cache."""
+        """One decoder layer on hidden (B, n, d); mask (1, 1, n, P + n) additive, None for a single query."""
         batch, count, _ = hidden.shape
         flat = F.linear(self.norm(hidden, self.input_norm), self.qkv)
         heads = flat.view(batch, count, -1, self.head_dim).transpose(1, 2)  # (B, H + 2 H_kv, n, hd)
@@ -58,17 +60,18 @@ class FusedLayer:
         keys, values = past_key_values.update(
             turned[:, self.query_heads :], heads[:, self.query_heads + self.heads :], layer
         )
-        if attention_mask is not None and attention_mask.shape[-1] > keys.shape[2]:
-            keys, values = past_key_values.layers[layer].padded(attention_mask.shape[-1])
         seen = self._attend(queries, keys, values, attention_mask)
         hidden = hidden + F.linear(seen.transpose(1, 2).reshape(batch, count, -1), self.out)
         gate, up = F.linear(self.norm(hidden, self.post_norm), self.gate_up).chunk(2, -1)
         return hidden + F.linear(F.silu(gate) * up, self.down)
 
     def _attend(self, queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> Tensor:
-        """Grouped-query attention; on the CPU two matrix products per group beat the fused kernel at these lengths."""
+        """Grouped-query attention in the cache's format; for a chunk on the CPU two matrix products beat the kernel."""
         batch, heads, count, dim = queries.shape
-        if queries.device.type != "cpu" or keys.shape[2] * count > 4_000_000:
+        if keys.dtype != queries.dtype:
+            mask = None if mask is None else mask.to(keys.dtype)
+            return self._attend(queries.to(keys.dtype), keys, values, mask).to(queries.dtype)
+        if queries.device.type != "cpu" or count == 1 or keys.shape[2] > CHUNK_KEYS:
             return F.scaled_dot_product_attention(queries, keys, values, attn_mask=mask, enable_gqa=True)
         grouped = queries.reshape(batch, self.heads, -1, dim)  # (B, H_kv, g * n, hd)
         products = torch.matmul(grouped, keys.transpose(2, 3)).mul_(dim**-0.5)

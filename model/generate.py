@@ -17,8 +17,6 @@ from model.memory import RowTable, as_prefix
 from model.mplus import KeysValues, MPlus
 from model.retriever import oldest_first, scores, top_rows
 
-PAD = 64  # positions
-
 
 @dataclass(frozen=True, slots=True)
 class Memory:
@@ -41,14 +39,16 @@ class RetrievalTrace:
 class RoomyLayer(DynamicLayer):
     """A cache layer with room for what comes: appending writes in place instead of copying the whole prefix."""
 
-    def __init__(self, room: int) -> None:
+    def __init__(self, room: int, dtype: torch.dtype | None = None) -> None:
         super().__init__()
-        self.room, self.length = room, 0
+        self.room, self.length, self.kept_dtype = room, 0, dtype
 
     def update(
         self, key_states: Tensor, value_states: Tensor, *args: object, **kwargs: object
     ) -> tuple[Tensor, Tensor]:
         """Append (B, H, n, hd) and return everything so far; grows by half where the room is used up."""
+        if self.kept_dtype is not None:
+            key_states, value_states = key_states.to(self.kept_dtype), value_states.to(self.kept_dtype)
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
             self._keys = self._values = key_states[:, :, :0]
@@ -63,13 +63,9 @@ class RoomyLayer(DynamicLayer):
     def _grow(self, like: Tensor, room: int) -> None:
         for name in ("_keys", "_values"):
             old = getattr(self, name)
-            new = like.new_zeros(*like.shape[:2], -(-room // PAD) * PAD, like.shape[3])
+            new = like.new_empty(*like.shape[:2], room, like.shape[3])
             new[:, :, : self.length] = old[:, :, : self.length]
             setattr(self, name, new)
-
-    def padded(self, length: int) -> tuple[Tensor, Tensor]:
-        """Keys and values up to a length that may lie behind the last position, where they are finite."""
-        return self._keys[:, :, :length], self._values[:, :, :length]
 
     def crop_to(self, length: int) -> None:
         """Forget everything behind a position."""
@@ -77,9 +73,14 @@ class RoomyLayer(DynamicLayer):
         self.keys, self.values = self._keys[:, :, :length], self._values[:, :, :length]
 
 
-def roomy_cache(layers: int, room: int) -> Cache:
-    """A cache of all layers; `room` positions are kept free behind the prefix."""
-    return Cache(layers=[RoomyLayer(room) for _ in range(layers)])
+def roomy_cache(model: MPlus, room: int) -> Cache:
+    """A cache of all layers; `room` positions are kept free behind the prefix.
+
+    On the CPU fused layers attend in float32: bf16 matrix kernels are compiled anew for every length there, which
+    costs more than a decoding step.
+    """
+    dtype = torch.float32 if model.fused and model.device.type == "cpu" else None
+    return Cache(layers=[RoomyLayer(room, dtype) for _ in range(model.config.layers)])
 
 
 class Reader:
@@ -130,7 +131,7 @@ class Reader:
     def prefill(self, ids: Tensor, room: int = 64) -> tuple[Tensor, Cache, RetrievalTrace]:
         """Read a prompt (1, n): its hidden states before the final norm (1, n, d), the cache, and what it recalled."""
         trace = RetrievalTrace()
-        cache = roomy_cache(self.model.config.layers, ids.shape[1] + room)
+        cache = roomy_cache(self.model, ids.shape[1] + room)
 
         def prefix_of(layer: int, hidden: Tensor) -> KeysValues:
             rows = self._recall(layer, hidden, trace)
@@ -200,19 +201,10 @@ def _decode(model: MPlus, ids: Tensor, cache: Cache) -> Tensor:
     length, count = cache.layers[0].length, ids.shape[1]
     hidden = model.embed(ids)
     rotary = model.rotary(torch.arange(length, length + count, device=ids.device), hidden)
-    mask = _padding_mask(model, length + 1) if count == 1 and model.fused else model.mask(count, length)
+    mask = model.mask(count, length)
     for index in range(model.config.layers):
         hidden = model.step(index, hidden, mask, cache, rotary)
     return hidden
-
-
-def _padding_mask(model: MPlus, length: int) -> Tensor | None:
-    """Additive (1, 1, 1, padded): matrix kernels on the CPU are compiled per shape, so a step attends to whole pads."""
-    if model.device.type != "cpu":
-        return None
-    mask = torch.zeros(-(-length // PAD) * PAD, dtype=model.dtype)
-    mask[length:] = -torch.inf
-    return mask[None, None, None]
 
 
 def continue_from(model: MPlus, last: Tensor, cache: Cache, sampling: Sampling) -> Iterator[Step]:

@@ -1,0 +1,290 @@
+"""How fast this machine writes memory and generates: `python -m model.bench write|generate`.
+
+Writing does all that an ingest does with tensors: the forward pass under the write adapter, the projection to read
+form, shards in safetensors on disk (flushed, and removed as the next one follows). Generating reads a prompt behind a
+filled memory and decodes greedily. Times are medians; the last line printed is one JSON object.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import LlamaConfig
+
+from model.adapters import READ, WRITE, using
+from model.checkpoint import Checkpoint, load, resolve
+from model.config import AdapterConfig, MPlusConfig
+from model.errors import ModelError
+from model.generate import Memory, Reader, Sampling
+from model.membership import ViewChunk, log_membership
+from model.memory import ReadRows, RowTable, join, project, to_bytes
+from model.mplus import MPlus
+
+# hidden x layers x heads x key-value heads x MLP x vocabulary x K x pool x recalled
+SHAPES = {
+    "reference": "256x6x8x4x1024x8192x64x512x128",
+    "small": "64x3x4x2x160x512x16x64x32",
+    "8b": "4096x32x32x8x14336x128256x256x10240x2560",
+}
+SHAPE_NAMES = ("hidden", "layers", "heads", "key_value_heads", "mlp", "vocabulary", "memory_rows", "pool", "recalled")
+SHARD_CHUNKS = 16
+WINDOW = 50  # chunks whose median stands for "early" and "late"
+
+
+def shape_config(shape: str) -> MPlusConfig:
+    """The configuration of a named or written-out shape, with both adapters; raises ModelError."""
+    try:
+        values = [int(number) for number in SHAPES.get(shape, shape).lower().split("x")]
+        hidden, layers, heads, groups, mlp, vocabulary, rows, pool, recalled = values
+    except ValueError:
+        raise ModelError(
+            f"{shape!r} is no shape.", f"Give one of {', '.join(SHAPES)}, or numbers like {SHAPES['reference']}."
+        ) from None
+    llama = LlamaConfig(
+        hidden_size=hidden,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        num_key_value_heads=groups,
+        intermediate_size=mlp,
+        vocab_size=vocabulary,
+        max_position_embeddings=131_072,
+    )
+    llama._attn_implementation = "sdpa"
+    rank = 16 if hidden >= 256 else 8
+    return MPlusConfig(
+        llama,
+        rows,
+        pool,
+        recalled,
+        retriever_dim=max(16, hidden // 16),
+        chunk_tokens=2 * rows,
+        adapters=AdapterConfig(rank=rank, alpha=2 * rank, dropout=0.0),
+    )
+
+
+def random_checkpoint(shape: str, role: str, device: str, dtype: str) -> Checkpoint:
+    """Random weights of a shape, in one role, on a device."""
+    place, number_format = resolve(device, dtype)
+    torch.manual_seed(0)
+    with torch.device(place):
+        model = MPlus(shape_config(shape)).to(number_format).eval().requires_grad_(False)
+    model.specialise(role)
+    return Checkpoint(model, None, "random", Path())
+
+
+def checkpoint_of(checkpoint: Path | None, random: str | None, role: str, device: str, dtype: str) -> Checkpoint:
+    """The checkpoint folder that was named, or random weights of a shape (the reference shape by default)."""
+    if checkpoint is not None:
+        return load(Path(checkpoint), role, device, dtype)
+    return random_checkpoint(random or "reference", role, device, dtype)
+
+
+def write(
+    checkpoint: Path | None = None,
+    random: str | None = None,
+    chunks: int = 200,
+    chunk_length: int | None = None,
+    device: str = "auto",
+    dtype: str = "auto",
+    threads: int | None = None,
+) -> dict[str, Any]:
+    """Write `chunks` chunks of random tokens; tokens per second, time per chunk early and late, memory in bytes."""
+    _set_threads(threads)
+    loaded = checkpoint_of(checkpoint, random, WRITE, device, dtype)
+    model, length = loaded.model, chunk_length or loaded.model.config.chunk_tokens
+    times: list[float] = []
+    anonymous: dict[int, int] = {}
+    with tempfile.TemporaryDirectory() as folder, torch.inference_mode():
+        shards = _Shards(Path(folder))
+        for _ in _written(loaded, 5, length):
+            pass  # the first calls allocate
+        begun = time.perf_counter()
+        for number, rows in enumerate(_written(loaded, chunks, length), 1):
+            shards.add(rows)
+            times.append(time.perf_counter() - begun)
+            if number in (min(WINDOW, chunks), chunks):
+                anonymous[number] = anonymous_bytes()
+        shards.flush()
+        seconds = time.perf_counter() - begun
+    each = [after - before for before, after in zip([0.0, *times], times, strict=False)]
+    return {
+        "task": "write",
+        "tokens_per_second": round(chunks * length / seconds, 1),
+        "seconds": round(seconds, 3),
+        "chunks": chunks,
+        "chunk_length": length,
+        "chunk_ms_early": round(1e3 * statistics.median(each[:WINDOW]), 3),
+        "chunk_ms_late": round(1e3 * statistics.median(each[-WINDOW:]), 3),
+        "anonymous_bytes_early": min(anonymous.items())[1],
+        "anonymous_bytes_late": max(anonymous.items())[1],
+        "row_bytes_per_token": round(shards.bytes / (chunks * length), 1),
+        **_surroundings(model),
+    }
+
+
+def generate(
+    checkpoint: Path | None = None,
+    random: str | None = None,
+    chunks: int = 40,
+    chunk_length: int | None = None,
+    prompt: int = 32,
+    new: int = 64,
+    device: str = "auto",
+    dtype: str = "auto",
+    threads: int | None = None,
+    repeats: int = 5,
+) -> dict[str, Any]:
+    """Generate `new` tokens after a prompt behind `chunks` chunks; tokens per second over prefill and decoding."""
+    _set_threads(threads)
+    writer = checkpoint_of(checkpoint, random, WRITE, device, dtype)
+    config, length = writer.model.config, chunk_length or writer.model.config.chunk_tokens
+    with torch.inference_mode():
+        background = writer.background_rows()
+        rows = [part for part in (background,) if part is not None] + list(_written(writer, chunks, length))
+    del writer
+    reader = checkpoint_of(checkpoint, random, READ, device, dtype)
+    view = [ViewChunk("bench", number) for number in range(chunks)]
+    shipped = reader.background.pool.shape[1] if reader.background else 0
+    offset = len(background) if background is not None else 0
+    membership = log_membership(view, config.layers, config.memory_rows, config.pool_rows, shipped, offset)
+    answering = Reader(reader.model, Memory(RowTable(rows), membership))
+    runs = [_generate_once(answering, _tokens(reader.model, prompt, seed), new) for seed in range(repeats + 1)][1:]
+    total, first = (statistics.median(times) for times in zip(*runs, strict=True))
+    return {
+        "task": "generate",
+        "tokens_per_second": round(new / total, 1),
+        "seconds": round(total, 4),
+        "first_token_s": round(first, 4),
+        "decode_tokens_per_second": round((new - 1) / (total - first), 1) if new > 1 else None,
+        "prompt": prompt,
+        "new": new,
+        "chunks": chunks,
+        "chunk_length": length,
+        "repeats": repeats,
+        **_surroundings(reader.model),
+    }
+
+
+def _generate_once(reader: Reader, ids: Tensor, new: int) -> tuple[float, float]:
+    """Seconds for all tokens and for the first."""
+    begun, first = time.perf_counter(), 0.0
+    with torch.inference_mode():
+        for _ in reader.generate(ids, Sampling(new)):
+            first = first or time.perf_counter() - begun
+    return time.perf_counter() - begun, first
+
+
+def _written(loaded: Checkpoint, chunks: int, length: int) -> Iterator[ReadRows]:
+    """Rows of random chunks, one after the other, in the format that a library stores."""
+    model, newest = loaded.model, loaded.first_rows()
+    for number in range(chunks):
+        with using(model, WRITE):
+            new, _ = model.write(_tokens(model, length, number % 97), newest[:, None])
+        newest = new[:, 0]
+        with using(model, READ):
+            rows = project(model, newest)
+        yield ReadRows(*(part.to("cpu", torch.bfloat16) for part in (rows.keys, rows.values, rows.retrieval)))
+
+
+def _tokens(model: MPlus, count: int, seed: int) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(model.config.llama.vocab_size, (1, count), generator=generator).to(model.device)
+
+
+class _Shards:
+    """Rows on their way to disk, as an ingest writes them; the file before is removed when the next one is safe."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.rows, self.bytes, self.number = folder, [], 0, 0
+
+    def add(self, rows: ReadRows) -> None:
+        self.rows.append(rows)
+        if len(self.rows) == SHARD_CHUNKS:
+            self.flush()
+
+    def flush(self) -> None:
+        if not self.rows:
+            return
+        data = to_bytes(join(self.rows))
+        with (self.folder / f"{self.number}.safetensors").open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        (self.folder / f"{self.number - 1}.safetensors").unlink(missing_ok=True)
+        self.rows, self.bytes, self.number = [], self.bytes + len(data), self.number + 1
+
+
+def _set_threads(threads: int | None) -> None:
+    if threads:
+        torch.set_num_threads(threads)
+
+
+def _surroundings(model: MPlus) -> dict[str, Any]:
+    config = model.config
+    llama = config.llama
+    values = (llama.hidden_size, config.layers, llama.num_attention_heads, llama.num_key_value_heads,
+              llama.intermediate_size, llama.vocab_size,
+              config.memory_rows, config.pool_rows, config.recall_rows)  # fmt: skip
+    found = {
+        "shape": dict(zip(SHAPE_NAMES, values, strict=True)),
+        "peak_rss_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "device": str(model.device),
+        "dtype": str(model.dtype).removeprefix("torch."),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+    }
+    if model.device.type == "cuda":
+        found["peak_device_bytes"] = torch.cuda.max_memory_allocated(model.device)
+    return found
+
+
+def anonymous_bytes() -> int:
+    """Memory of this process that no file backs, in bytes; 0 where the system does not tell."""
+    try:
+        lines = Path("/proc/self/smaps_rollup").read_text().splitlines()
+    except OSError:
+        return 0
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("Anonymous:"))
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Command line, for machines that have model/ alone."""
+    parser = argparse.ArgumentParser(prog="python -m model.bench", description=__doc__.splitlines()[0])
+    parser.add_argument("task", choices=("write", "generate"))
+    parser.add_argument("--checkpoint", type=Path)
+    parser.add_argument("--random", metavar="SHAPE", help=f"{', '.join(SHAPES)}, or {SHAPES['reference']}")
+    for name in ("--chunks", "--chunk-length", "--prompt", "--new", "--threads"):
+        parser.add_argument(name, type=int)
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--dtype", default="auto")
+    parser.add_argument("--json", action="store_true", help="print the JSON line alone")
+    given = {key: value for key, value in vars(parser.parse_args(arguments)).items() if value is not None}
+    task, alone = given.pop("task"), given.pop("json")
+    if task == "write":
+        given = {key: value for key, value in given.items() if key not in ("prompt", "new")}
+    try:
+        result = {"write": write, "generate": generate}[task](**given)
+    except ModelError as error:
+        print(f"error: {error.message}\n  {error.remedy}", file=sys.stderr)
+        return 1
+    if not alone:
+        for key, value in result.items():
+            print(f"{key:26}{value}")
+    print(json.dumps(result))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
