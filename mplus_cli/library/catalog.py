@@ -17,6 +17,7 @@ from mplus_cli.library.shards import require_plain_file
 
 APPLICATION_ID = 0x4D504C53  # "MPLS", so that `file catalog.sqlite` can tell
 BUSY_SECONDS = 20.0  # a writer's transaction and a checkpoint take milliseconds; a slow disk gets longer
+NO_SPACE = ("SQLITE_FULL", *(f"SQLITE_IOERR_{what}" for what in ("WRITE", "FSYNC", "TRUNCATE", "SHM")))
 NEWER = "Install the newest mplus; this library was written by a later version."
 
 FIRST = """
@@ -216,7 +217,7 @@ def _statements(script: str) -> list[str]:
 
 def _translated(error: sqlite3.Error, what: str) -> MplusError:
     name = str(getattr(error, "sqlite_errorname", ""))
-    if name.startswith(("SQLITE_FULL", "SQLITE_IOERR_WRITE", "SQLITE_IOERR_FSYNC", "SQLITE_IOERR_TRUNCATE")):
+    if name.startswith(NO_SPACE):
         return NotEnoughSpace(f"There is no space left to write {what}; what was committed before is kept.")
     if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
         return LibraryLocked(f"{what} is busy: another program holds its catalogue.")

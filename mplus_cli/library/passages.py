@@ -85,10 +85,13 @@ def chunks_with(connection: sqlite3.Connection, word: str) -> int:
 
 
 def sizes(connection: sqlite3.Connection) -> list[tuple[int, bytes]]:
-    """What bm25 knows of lengths: that of every chunk, and the sums (FTS5's record 1); for verifying."""
+    """What bm25 knows of lengths: that of every chunk, and the sums (FTS5's record 1); for verifying.
+
+    Sums of nothing may be written as zeros or not at all.
+    """
     chunks = connection.execute("SELECT id, sz FROM passages_docsize ORDER BY id")
     sums = connection.execute("SELECT id, block FROM passages_data WHERE id = 1")
-    return [(row[0], row[1]) for rows in (chunks, sums) for row in rows]
+    return [*map(tuple, chunks), *((row[0], bytes(row[1]).rstrip(b"\0")) for row in sums)]
 
 
 def search(

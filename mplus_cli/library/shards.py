@@ -25,6 +25,7 @@ TEMPORARY_SUFFIX = ".tmp"
 READ_BLOCK = 1 << 20
 _NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
 _CLOEXEC = getattr(os, "O_CLOEXEC", 0)
+_NONBLOCK = getattr(os, "O_NONBLOCK", 0)  # a pipe in a file's place must not be waited for
 _NO_SPACE = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
 
 
@@ -95,7 +96,7 @@ def digest(path: Path) -> tuple[str, int]:
 def blocks(path: Path) -> Iterator[bytes]:
     """The bytes of a plain file in blocks; symbolic links are not followed; raises LibraryDamaged when missing."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | _NOFOLLOW | _CLOEXEC)
+        descriptor = os.open(path, os.O_RDONLY | _NOFOLLOW | _NONBLOCK | _CLOEXEC)
     except FileNotFoundError:
         raise LibraryDamaged(f"{path.name} is missing.") from None
     except OSError as error:

@@ -25,6 +25,7 @@ from mplus_cli.library.writer import now
 
 LARGEST_README = 1 << 16
 LARGEST_SUMS = 1 << 28
+LARGEST_SHARD = 1 << 40
 _STORED = re.compile(rf"({MEMORY}|{TAILS})/([0-9a-f]{{64}}){re.escape(SHARD_SUFFIX)}")
 
 
@@ -178,7 +179,7 @@ def _insert_progress(
         first, count, sha256, size = shard
         if first != covered or first % identity.chunks_per_shard or not 0 < count <= identity.chunks_per_shard:
             raise ValueError(f"the shards of {record.slug} do not follow one another")
-        if not _is_sha256(sha256) or size < 0:
+        if not _is_sha256(sha256) or not 0 <= size < LARGEST_SHARD:
             raise ValueError(f"a shard of {record.slug} has no proper name")
         tables.insert_shard(connection, record.number, first, count, sha256, size)
         covered += count

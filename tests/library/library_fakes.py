@@ -31,7 +31,9 @@ def identity(chunks_per_shard: int = 4) -> ModelIdentity:
 
 def book(title: str = "War and Peace", text: str | None = None, chunks: int = 11, seed: str = "") -> Document:
     if text is None:
-        words = (hashlib.sha256(f"{title}{seed}{n}".encode("utf-8", "replace")).hexdigest()[:9] for n in range(chunks * 4))
+        words = (
+            hashlib.sha256(f"{title}{seed}{n}".encode("utf-8", "replace")).hexdigest()[:9] for n in range(chunks * 4)
+        )
         text = " ".join(words)
     half = len(text) // 2
     return Document(

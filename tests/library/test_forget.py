@@ -132,6 +132,12 @@ def test_a_forgotten_document_can_be_read_again(library: Library) -> None:
     assert memory_of(library) == expected_memory(secret_book())
 
 
+def test_an_emptied_library_is_sound(library: Library) -> None:
+    ingest(library, secret_book())
+    forget(library, secret_book())
+    assert [finding for finding in library.verify() if not finding.ok] == []
+
+
 def test_gc_removes_what_no_row_names_and_nothing_else(library: Library) -> None:
     document = book()
     ingest(library, document)
