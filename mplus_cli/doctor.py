@@ -20,8 +20,8 @@ from typing import Any
 
 from mplus_cli import models, shelf
 from mplus_cli.errors import MplusError
-from mplus_cli.render import size
 from mplus_cli.settings import Places
+from mplus_cli.words import count, size
 
 NEEDED = ("torch", "transformers", "peft", "safetensors", "tokenizers", "pypdf", "pypdfium2", "ebooklib", "lxml")
 MEMORY_RESERVE = 512 * 1024**2  # bytes beside the weights
@@ -132,7 +132,7 @@ def _disk(places: Places) -> Iterator[Check]:
 def _permissions(places: Places) -> Iterator[Check]:
     """Folders that exist must be ours alone; those that do not must be makeable."""
     open_ones, blocked = [], []
-    for folder in (places.config, places.libraries, places.models, places.state):
+    for folder in (places.libraries, places.models, places.state):
         if folder.exists():
             status = folder.stat()
             open_ones += [folder] if status.st_mode & 0o077 or status.st_uid != os.getuid() else []
@@ -175,7 +175,7 @@ def _libraries(folder: Path) -> Iterator[Check]:
         except MplusError as error:
             yield Check(f"library {name}", False, error.message, error.remedy)
         else:
-            yield Check(f"library {name}", True, f"{len(documents)} documents")
+            yield Check(f"library {name}", True, count(len(documents), "document"))
 
 
 def _expat() -> Iterator[Check]:

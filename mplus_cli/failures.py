@@ -71,11 +71,10 @@ def _unexpected(error: BaseException) -> MplusError:
 
 
 def _write_traceback(error: BaseException) -> Path:
+    from mplus_cli.library.shards import private_folder
     from mplus_cli.settings import places
 
-    folder = places().state
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    path = folder / "errors.log"
+    path = private_folder(places().state) / "errors.log"
     stamp = time.strftime("%Y-%m-%d %H:%M:%S")
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "a", encoding="utf-8") as log:
         log.write(f"--- {stamp} {' '.join(sys.argv[1:2])}\n{''.join(traceback.format_exception(error))}\n")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from mplus_cli import terminal
 from mplus_cli.documents.document import Page, Section, page_at
-from mplus_cli.render import count, duration, size
+from mplus_cli.words import count, duration, size
 
 if TYPE_CHECKING:
     from mplus_cli.doctor import Check
@@ -258,10 +258,10 @@ def plan(found: Plan, as_json: bool) -> None:
             ("characters", f"{found.characters:,}"),
             ("to read", f"{count(found.tokens, 'token')} in {count(found.chunks, 'chunk')}"),
             ("time", f"{duration(seconds)} at {found.seconds['tokens_per_second']:,.0f} tokens/s"),
-            ("disk", size(need["total_disk"])),
-            ("  rows", size(need["rows"])),
-            ("  keys", size(need["keys"])),
-            ("  text", size(need["text"])),
+            ("disk in all", size(need["total_disk"])),
+            ("rows on disk", size(need["rows"])),
+            ("keys on disk", size(need["keys"])),
+            ("text on disk", size(need["text"])),
             ("memory", size(need["ram"])),
             ("GPU memory", size(need["vram"]) if need["vram"] else ""),
         ]

@@ -58,6 +58,7 @@ class LazyCommands(MutableMapping[str, Any]):
             module = importlib.import_module(f"mplus_cli.commands.{name}")
             self.loaded[name] = typer.main.get_command(module.app)
             self.loaded[name].name = name
+            _settle_help(self.loaded[name])
         return self.loaded[name]
 
     def __setitem__(self, name: str, command: Any) -> None:
@@ -71,6 +72,14 @@ class LazyCommands(MutableMapping[str, Any]):
 
     def __len__(self) -> int:
         return len(COMMANDS)
+
+
+def _settle_help(command: Any) -> None:
+    """Give --help a value: typer coerces one that is missing through pydantic, which takes 0.1 s to import."""
+    command.get_help_option(typer.Context(command, help_option_names=CONTEXT["help_option_names"])).default = False
+    members = getattr(command, "commands", {})
+    for member in () if isinstance(members, LazyCommands) else members.values():
+        _settle_help(member)
 
 
 class MplusGroup(TyperGroup):
@@ -116,7 +125,7 @@ def root(
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and leave.")
     ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only results and errors.")] = False,
-    verbose: Annotated[int, typer.Option("--verbose", "-v", count=True, help="Say more about what happens.")] = 0,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say more about what happens.")] = False,
     no_color: Annotated[bool, typer.Option("--no-color", help="Plain text; NO_COLOR does the same.")] = False,
     offline: Annotated[bool, typer.Option("--offline", help="Refuse whatever needs the network.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
@@ -132,7 +141,7 @@ def root(
     """
     chosen = _preferences()
     colour: terminal.Colour = "never" if no_color else chosen.colour  # type: ignore[assignment]
-    terminal.configure(colour=colour, quiet=quiet, verbosity=verbose, debug=debug, json=terminal.wants_json())
+    terminal.configure(colour=colour, quiet=quiet, verbose=verbose, debug=debug, json=terminal.wants_json())
     if offline or chosen.offline:
         os.environ["MPLUS_OFFLINE"] = os.environ["HF_HUB_OFFLINE"] = os.environ["TRANSFORMERS_OFFLINE"] = "1"
 
@@ -161,7 +170,8 @@ def execute(arguments: Sequence[str]) -> int:
     before = list(arguments)[: list(arguments).index("--")] if "--" in arguments else arguments
     colour: terminal.Colour = "never" if "--no-color" in before else "auto"
     terminal.configure(colour=colour, debug="--debug" in before, json="--json" in before)
-    command = typer.main.get_command(app)
+    command: Any = typer.main.get_command(app)
+    _settle_help(command)
     try:
         if COMPLETE_VARIABLE in os.environ:
             _complete(command)

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mplus_cli.errors import ModelMissing, NotEnoughSpace, UsageError
+from mplus_cli.library.shards import private_folder
 
 MANIFEST = "manifest.json"
 PICKLES = (".bin", ".pt", ".pth", ".pt2", ".pkl", ".pickle", ".ckpt")
@@ -228,8 +229,7 @@ def checked_name(name: str) -> str:
 
 def require_space(folder: Path, wanted: int) -> None:
     """Make the folder; raises NotEnoughSpace where the disk cannot take `wanted` bytes and a reserve."""
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    free = shutil.disk_usage(folder).free
+    free = shutil.disk_usage(private_folder(folder)).free
     if wanted + 256 * 1024**2 > free and wanted:
         raise NotEnoughSpace(f"{wanted / 1e9:.1f} GB are needed in {folder}, {free / 1e9:.1f} GB are free.")
 

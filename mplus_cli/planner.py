@@ -15,12 +15,14 @@ from typing import Any
 
 from mplus_cli.documents.document import Document
 from mplus_cli.errors import ModelMissing
+from mplus_cli.library.shards import private_folder
 from mplus_cli.models import ModelRecord, tensor_shapes
 
 CHARACTERS_PER_TOKEN = 4.0  # English prose, where no tokenizer is at hand
 ROW_VALUE_BYTES = 2  # rows are stored in bfloat16
 TEXT_COPIES = 2.2  # the text itself, and its full-text index
 CPU_FLOPS, GPU_FLOPS = 4e10, 4e13  # useful rates of two processor cores and of a small GPU; only for the estimate
+LAYER_SECONDS = 1e-3  # of a layer and chunk, whatever its size
 RATES = "rates.json"
 
 
@@ -63,7 +65,7 @@ def plan(document: Document, model: ModelRecord, rates: dict[str, float], device
     sizes = model_sizes(model.path)
     tokens, counted = count_tokens(document.text, model.path)
     chunks = math.ceil(tokens / sizes.chunk_tokens)
-    seconds, measured = _seconds(tokens, sizes, rates.get(rate_key(model.name, device)), device)
+    seconds, measured = _seconds(tokens, chunks, sizes, rates.get(rate_key(model.name, device)), device)
     warnings = list(document.warnings)
     warnings += [f"skipped {skipped.where}: {skipped.reason}" for skipped in document.skipped]
     warnings += [] if counted else ["the tokens are estimated from the characters: this model has no tokenizer.json"]
@@ -138,13 +140,14 @@ def _bytes(text: str, chunks: int, sizes: ModelSizes, device: str) -> dict[str, 
     }
 
 
-def _seconds(tokens: int, sizes: ModelSizes, rate: float | None, device: str) -> tuple[float, bool]:
+def _seconds(tokens: int, chunks: int, sizes: ModelSizes, rate: float | None, device: str) -> tuple[float, bool]:
     """Seconds of reading, and whether the rate was measured on this machine."""
     if rate:
         return max(tokens / rate, 1e-3), True
     # every token passes the weights once to write and its rows pass the projections once
     flops = 2.0 * sizes.parameters * tokens
-    return max(flops / (CPU_FLOPS if device == "cpu" else GPU_FLOPS), 1e-3), False
+    calls = chunks * sizes.layers * LAYER_SECONDS
+    return max(flops / (CPU_FLOPS if device == "cpu" else GPU_FLOPS) + calls, 1e-3), False
 
 
 # -------------------------------------------------------------------------------------------------------------- rates
@@ -169,7 +172,7 @@ def remember_rate(state: Path, model: str, device: str, tokens_per_second: float
     """Keep the rate of an ingest that has just ended, for the next plan."""
     if not tokens_per_second > 0:
         return
-    state.mkdir(mode=0o700, parents=True, exist_ok=True)
+    private_folder(state)
     rates = {**read_rates(state), rate_key(model, device): round(tokens_per_second, 1)}
     temporary = state / f"{RATES}.{os.getpid()}.tmp"
     temporary.write_text(json.dumps(rates, indent=2) + "\n", encoding="utf-8")

@@ -25,6 +25,7 @@ from mplus_cli.events import (
     Source,
     Token,
 )
+from mplus_cli.words import count, duration
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -34,29 +35,6 @@ FOUND_BY = {"memory": "the memory", "text": "full-text search", "both": "the mem
 
 
 # ------------------------------------------------------------------------------------------------------------- words
-
-
-def size(bytes_: float) -> str:
-    """Bytes for people: 1.2 GB."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if abs(bytes_) < 1000:
-            return f"{bytes_:.0f} {unit}" if unit == "B" or bytes_ >= 100 else f"{bytes_:.1f} {unit}"
-        bytes_ /= 1000
-    return f"{bytes_:.1f} TB"
-
-
-def duration(seconds: float) -> str:
-    """Seconds for people: 3 min 20 s."""
-    if seconds < 60:
-        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s"
-
-
-def count(number: int, noun: str) -> str:
-    """A number and its noun: 1 chunk, 1,523 chunks."""
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def page_words(source: Source) -> str:
@@ -151,7 +129,7 @@ class _PlainProgress:
             return
         self.last = time.monotonic()
         terminal.say(
-            f"{event.title or event.document}: chunk {event.chunk:,} of {event.chunks:,}, {event.page},"
+            f"{event.title or event.document}: chunk {event.chunk:,} of {event.chunks:,}, page {event.page},"
             f" {event.tokens_per_second:,.0f} tokens/s, {duration(event.seconds_left)} left"
         )
 
@@ -179,7 +157,7 @@ class _BarProgress:
         if self.bar is None:
             return
         pace = f"{event.tokens_per_second:,.0f} tokens/s · {duration(event.seconds_left)} left"
-        page = terminal.one_line(event.page)[:20]
+        page = f"page {terminal.one_line(event.page)[:20]}"
         self.bar.update(self.bar.task_ids[0], completed=event.chunk, page=page, pace=pace)
 
     def close(self) -> None:

@@ -19,6 +19,7 @@ from mplus_cli import render, settings, shelf, terminal
 from mplus_cli.errors import NotFound, UsageError
 from mplus_cli.events import Answer, AskEvent, AskOptions, NextEvent, NextOptions
 from mplus_cli.failures import as_mplus_error
+from mplus_cli.library.shards import private_folder
 
 if TYPE_CHECKING:
     from prompt_toolkit import PromptSession
@@ -275,9 +276,7 @@ def _prompt_session(chat: Chat, keyboard: Input | None, screen: Output | None) -
 
 def history_file() -> Path:
     """Where questions are remembered for the arrow keys; readable by its owner only."""
-    folder = settings.places().state
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    path = folder / "history"
+    path = private_folder(settings.places().state) / "history"
     os.close(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o600))
     return path
 

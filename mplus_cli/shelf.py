@@ -179,8 +179,8 @@ def export(library: Library, file: Path, text: bool, overwrite: bool) -> int:
 def import_file(folder: Path, file: Path, name: str | None) -> LibrarySummary:
     """Make a library from an export, named after the file unless told; raises UsageError, LibraryDamaged."""
     from mplus_cli.library.library import Library
+    from mplus_cli.library.shards import private_folder
 
     chosen = checked_name(name or file.stem)
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with Library.import_(file, folder / chosen) as library:
+    with Library.import_(file, private_folder(folder) / chosen) as library:
         return summary(library)

@@ -78,7 +78,7 @@ class _Streams:
     err: Console | None = None
     colour: Colour = "auto"
     quiet: bool = False
-    verbosity: int = 0
+    verbose: bool = False
     debug: bool = False
     json: bool = False
 
@@ -87,14 +87,14 @@ _streams = _Streams()
 
 
 def configure(
-    *, colour: Colour = "auto", quiet: bool = False, verbosity: int = 0, debug: bool = False, json: bool = False
+    *, colour: Colour = "auto", quiet: bool = False, verbose: bool = False, debug: bool = False, json: bool = False
 ) -> None:
     """Set how this process talks; called before a command runs. `json` asks for errors as JSON, too.
 
     colour: "never" leaves no escape sequence in any stream, "always" leaves them in pipes, too.
     """
     global _streams
-    _streams = _Streams(None, None, colour, quiet, verbosity, debug, json)
+    _streams = _Streams(None, None, colour, quiet, verbose, debug, json)
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
@@ -213,7 +213,7 @@ def say(text: str = "", style: str = "") -> None:
 
 def detail(text: str) -> None:
     """A message on stderr for those who asked with -v."""
-    if _streams.verbosity > 0:
+    if _streams.verbose:
         say(text, style="dim")
 
 
@@ -232,7 +232,10 @@ def json_line(value: Any) -> None:
 def table(
     columns: Sequence[str], rows: Iterable[Sequence[object]], right: Sequence[str] = (), header: bool = True
 ) -> None:
-    """A table on stdout: `right` names the columns of numbers."""
+    """A table on stdout: `right` names the columns of numbers. In a pipe no line is cut."""
+    if _no_escapes(sys.stdout) and not is_terminal(sys.stdout):
+        _plain_table([columns, *rows] if header else list(rows), [column in right for column in columns])
+        return
     from rich.table import Table
     from rich.text import Text
 
@@ -242,6 +245,18 @@ def table(
     for row in rows:
         grid.add_row(*(Text(one_line(str(cell))) for cell in row))
     out_console().print(grid)
+
+
+def _plain_table(rows: Sequence[Sequence[object]], right: Sequence[bool]) -> None:
+    """Columns padded with spaces; no rich, which is most of the time that a short list takes."""
+    cells = [[one_line(str(cell)) for cell in row] for row in rows]
+    widths = [max((len(row[column]) for row in cells), default=0) for column in range(len(right))]
+    for row in cells:
+        padded = (
+            cell.rjust(width) if to_right else cell.ljust(width)
+            for cell, width, to_right in zip(row, widths, right, strict=True)
+        )
+        sys.stdout.write("  ".join(padded).rstrip() + "\n")
 
 
 @contextmanager

@@ -67,12 +67,12 @@ def forget(
     book: common.Book, library: common.Library = None, yes: common.Yes = False, as_json: common.Json = False
 ) -> None:
     """Forget a document exactly: its text, its index entries and every row born from it."""
-    from mplus_cli import render
+    from mplus_cli.words import size
 
     with common.opened(library) as opened:
         record = opened.find(book)
         terminal.confirm(f"Forget {record.title} in {opened.name}?", yes)
         with opened.writing() as writer:
             forgotten = writer.forget(record.id)
-    words = f"forgot {record.title}; {render.size(forgotten.freed_bytes)} freed"
+    words = f"forgot {record.title}; {size(forgotten.freed_bytes)} freed"
     common.done(words, {"forgotten": record.id, "freed_bytes": forgotten.freed_bytes}, as_json)

@@ -84,11 +84,11 @@ def verify(
 @app.command()
 def gc(library: common.LibraryName, as_json: common.Json = False) -> None:
     """Remove files that nothing names, and give unused space back."""
-    from mplus_cli import render
+    from mplus_cli.words import size
 
     with common.opened(library) as opened:
         freed = opened.gc()
-    common.done(f"freed {render.size(freed)}", {"freed_bytes": freed}, as_json)
+    common.done(f"freed {size(freed)}", {"freed_bytes": freed}, as_json)
 
 
 @app.command("export")

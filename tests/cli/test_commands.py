@@ -87,6 +87,16 @@ def test_light_commands_import_no_torch(arguments, novels) -> None:
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, timeout=60).returncode == 0
 
 
+@pytest.mark.parametrize("arguments", [("--help",), ("library", "list"), ("config", "show", "--json")])
+def test_what_people_wait_for_imports_neither_pydantic_nor_rich(arguments, novels) -> None:
+    code = (
+        "import sys\nfrom mplus_cli.main import execute\n"
+        f"code = execute({list(arguments)!r})\n"
+        "sys.exit(99 if {'pydantic', 'rich', 'huggingface_hub'} & set(sys.modules) else code)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, timeout=60).returncode == 0
+
+
 def test_help_starts_in_a_blink() -> None:
     times = []
     for _ in range(5):

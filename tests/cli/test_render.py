@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from mplus_cli import events, render, terminal
+from mplus_cli import events, render, terminal, words
 from mplus_cli.errors import Interrupted
 from mplus_cli.events import (
     Answer,
@@ -78,14 +78,14 @@ def test_ingest_for_people_names_what_was_read_skipped_and_refused(capsys) -> No
     shown = capsys.readouterr()
     assert done.tokens_per_second == 800.0
     assert "read War and Peace · 9 of 10 pages, 3 chunks" in shown.out
-    for words in (
+    for phrase in (
         "3 chunks, 900 tokens",
         "guessed encoding",
         "page 4: damaged",
         "refused scan.pdf: no text layer",
         "OCR",
     ):
-        assert words in shown.err
+        assert phrase in shown.err
     assert "\x1b" not in shown.out + shown.err
 
 
@@ -110,12 +110,12 @@ def test_an_answer_says_whose_words_it_is_and_names_its_sources(capsys) -> None:
     render.ask(question(answer()), as_json=False)
     shown = capsys.readouterr().out
     assert shown.startswith("Hélène\n(the model's words)\n")
-    for words in (
+    for phrase in (
         "War and Peace · Book Four · p. 498 (page 512 of the file)",
         "“he betrayed”",
         "31% of the recalled rows",
     ):
-        assert words in shown
+        assert phrase in shown
     assert "the memory and full-text search" in shown
     assert "\x1b" not in shown
 
@@ -163,15 +163,15 @@ def test_a_page_is_called_what_it_is(kind, label, page, words) -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "words"), [(999, "999 B"), (1_500, "1.5 kB"), (123e6, "123 MB"), (2.5e9, "2.5 GB"), (3e12, "3.0 TB")]
+    ("value", "shown"), [(999, "999 B"), (1_500, "1.5 kB"), (123e6, "123 MB"), (2.5e9, "2.5 GB"), (3e12, "3.0 TB")]
 )
-def test_sizes_for_people(value, words) -> None:
-    assert render.size(value) == words
+def test_sizes_for_people(value, shown) -> None:
+    assert words.size(value) == shown
 
 
-@pytest.mark.parametrize(("value", "words"), [(1.25, "1.2 s"), (59, "59 s"), (200, "3 min 20 s"), (4000, "1 h 06 min")])
-def test_durations_for_people(value, words) -> None:
-    assert render.duration(value) == words
+@pytest.mark.parametrize(("value", "shown"), [(1.25, "1.2 s"), (59, "59 s"), (200, "3 min 20 s"), (4000, "1 h 06 min")])
+def test_durations_for_people(value, shown) -> None:
+    assert words.duration(value) == shown
 
 
 def test_every_event_has_its_json() -> None:
