@@ -21,7 +21,7 @@ class Limits:
     file_bytes: int = 1024 * MEBIBYTE  # what is taken into memory: standard input, text, EPUB
     text_characters: int = 64 * MEBIBYTE
     pages: int = 20_000
-    worker_bytes: int = 2048 * MEBIBYTE  # address space of the PDF process
+    worker_bytes: int = 1024 * MEBIBYTE  # address space of the PDF process
     zip_entries: int = 20_000
     zip_bytes: int = 2048 * MEBIBYTE  # all entries unpacked, as declared
     zip_read_bytes: int = 256 * MEBIBYTE  # all entries unpacked, as really read

@@ -29,12 +29,15 @@ NOTE_REFERENCES = {"noteref", "doc-noteref"}
 BACK_LINKS = {"backlink", "doc-backlink"}  # the arrow behind a note
 SWITCH_CASE = "case"  # epub:switch holds its default beside it
 WHITE_SPACE = re.compile(rf"[ \t\n\r\f{SPACE_CHARACTERS}]+")
-BLANK_LINES = re.compile(r"\n\s*\n\s*")
+BLANK_LINES = re.compile(r"\n(?:[ \t]*\n)+")
+EMPTY_LINES = re.compile(r"\A(?:[ \t]*\n)+")
 PROLOG = re.compile(r"(?:\s+|<\?.*?\?>|<!--.*?-->)*", re.DOTALL)
 DOCTYPE = re.compile(r"<!DOCTYPE[^\[>]*(\[.*?\]\s*)?>", re.DOTALL | re.IGNORECASE)
 ENTITY = re.compile(r"&([A-Za-z][A-Za-z0-9]{1,31});")
 OF_XML = {"amp", "lt", "gt", "quot", "apos"}
 SELF_CLOSED = re.compile(r"<(a|abbr|b|div|em|i|p|script|span|strong|style|td|th|title|section)(\s[^<>]*)?/>")
+# "Page 12", "pg. 12", "p12", "page_xii": what follows the word is the number
+PAGE_WORD = re.compile(r"^\W*(?:page[\W_]*(?=\d|[ivxlcdm]+\W*$)|pg?[\W_]+(?=\w)|pg?(?=\d))", re.IGNORECASE)
 EPUB_TYPE = "{http://www.idpf.org/2007/ops}type"
 XML_ID = "{http://www.w3.org/XML/1998/namespace}id"
 
@@ -189,10 +192,15 @@ class Flow:
         self.space = collapsed[-1] == " "
 
     def write_raw(self, text: str) -> None:
-        if text.strip():
+        """Text whose white space counts; at its end it is owed, so that none is left where the element ends."""
+        text = SPACES.sub(" ", self.lead + text)
+        body = EMPTY_LINES.sub("", text) if self.gap or not self.length else text
+        kept = body.rstrip()
+        self.lead = ""
+        if kept:
             self.open_line(False)
-            self.append(BLANK_LINES.sub("\n\n", SPACES.sub(" ", text.rstrip("\n"))))
-            self.gap = max(self.gap, min(2, len(text) - len(text.rstrip("\n"))))
+            self.append(BLANK_LINES.sub("\n\n", kept))
+        self.lead = BLANK_LINES.sub("\n\n", body[len(kept) :])
 
     def open_line(self, space: bool) -> None:
         """Write the gap, space or marker that is owed, and tell who waits where the text goes on."""
@@ -276,7 +284,7 @@ def leave_out(flow: Flow, element: _Element, name: str, kind: set[str]) -> bool:
 def page_label(element: _Element) -> str:
     """The printed number that a page mark carries: "Page 12." becomes "12"."""
     found = element.get("title") or element.get("aria-label") or words_in(element) or element.get("id") or ""
-    return re.sub(r"^\W*(?:page|pg?\.?|p)[\W_]*(?=\w)|[\s.]+$", "", found.strip(), flags=re.IGNORECASE)
+    return PAGE_WORD.sub("", found.strip()).rstrip(" \t\n.])")
 
 
 def remember_ids(flow: Flow, element: _Element) -> None:
@@ -319,6 +327,7 @@ def end(flow: Flow, name: str, kind: set[str]) -> None:
         flow.gap = flow.gap if flow.cells.pop() == flow.length else 0
     elif name == "pre":
         flow.raw -= 1
+        flow.lead = ""
     elif name == "li" or (name == "sup" and flow.lead == "^"):
         flow.lead = ""
     elif kind & NOTE_REFERENCES:

@@ -9,7 +9,7 @@ import queue
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -19,6 +19,7 @@ from mplus_cli.documents.limits import MEBIBYTE
 from mplus_cli.documents.source import Source
 from mplus_cli.errors import Unreadable
 
+WORKER = (sys.executable, "-P", "-m", "mplus_cli.documents.pdf_worker")
 LONGEST_ANSWER = 64 * MEBIBYTE
 MOST_STARTS = 40
 MOST_RETRIES = 20
@@ -58,22 +59,22 @@ class Extract:
         return [Skipped(f"page {number + 1}", reason) for number, reason in sorted(self.failed.items())]
 
 
-def extract(source: Source) -> Extract:
-    """All pages of a PDF; Unreadable when it cannot be opened, or not within the time."""
+def extract(source: Source, command: Sequence[str] = WORKER) -> Extract:
+    """All pages of a PDF, read by `command`; Unreadable when it cannot be opened, or not within the time."""
     found = Extract()
-    read_pages(source, found)
+    read_pages(source, found, command)
     for number in sorted(found.failed)[:MOST_RETRIES]:
-        run(source, found, "pypdf", number, 1)
+        run(source, found, command, "pypdf", number, 1)
     if characters(found) < SCANT_CHARACTERS * len(found.lines):
-        doubt(source, found)
+        doubt(source, found, command)
     return found
 
 
-def read_pages(source: Source, found: Extract) -> None:
+def read_pages(source: Source, found: Extract, command: Sequence[str]) -> None:
     """Read with PDFium; a page that kills it is tried once with pypdf, one that hangs it is given up."""
     engine, first, count = "pdfium", 0, None
     for _ in range(MOST_STARTS):
-        end = run(source, found, engine, first, count)
+        end = run(source, found, command, engine, first, count)
         following = next((number for number in range(first, found.pages) if not known(found, number)), None)
         if found.pages and following is None:
             return
@@ -97,14 +98,14 @@ def characters(found: Extract) -> int:
     return sum(len(line.text) for lines in found.lines.values() for line in lines)
 
 
-def doubt(source: Source, found: Extract) -> None:
+def doubt(source: Source, found: Extract, command: Sequence[str]) -> None:
     """Ask pypdf about a file with hardly any text: PDFium takes scraps out of damaged pages without a word.
 
     A page that pypdf finds damaged counts as damaged; when pypdf cannot open the file, or dies, nothing changes.
     """
     other = Extract()
     try:
-        run(source, other, "pypdf", 0, None)
+        run(source, other, command, "pypdf", 0, None)
     except Unreadable:
         source.deadline.check()
         return
@@ -117,9 +118,9 @@ def known(found: Extract, number: int) -> bool:
     return number in found.lines or number in found.failed
 
 
-def run(source: Source, found: Extract, engine: str, first: int, count: int | None) -> str:
+def run(source: Source, found: Extract, command: Sequence[str], engine: str, first: int, count: int | None) -> str:
     """One life of the worker: "done", "died" or "timeout"; what it said goes into `found`."""
-    for answer in conversation(source, engine, first, count, opening=found.pages == 0):
+    for answer in conversation(source, command, request_of(source, engine, first, count), found.pages == 0):
         if "opened" in answer:
             take_opened(found, answer["opened"])
         elif "page" in answer:
@@ -164,13 +165,13 @@ def refuse(answer: Message, source: Source, engine: str) -> None:
         raise Unreadable("damaged: it cannot be opened as a PDF")
 
 
-def conversation(source: Source, engine: str, first: int, count: int | None, opening: bool) -> Iterator[Message]:
+def conversation(source: Source, command: Sequence[str], request: Message, opening: bool) -> Iterator[Message]:
     """The worker's answers; the last one is {"end": "timeout"} when it stopped talking."""
-    process = start()
+    process = start(command)
     assert process.stdin is not None
     assert process.stdout is not None
     answers: queue.Queue[Message | None] = queue.Queue(maxsize=64)
-    threading.Thread(target=send, args=(process.stdin, source, engine, first, count), daemon=True).start()
+    threading.Thread(target=send, args=(process.stdin, request, source.data), daemon=True).start()
     threading.Thread(target=receive, args=(process.stdout, answers), daemon=True).start()
     patience = OPENING_SECONDS if opening else source.limits.page_seconds
     try:
@@ -188,12 +189,12 @@ def conversation(source: Source, engine: str, first: int, count: int | None, ope
         stop(process, answers)
 
 
-def start() -> subprocess.Popen[bytes]:
+def start(command: Sequence[str]) -> subprocess.Popen[bytes]:
     """A Python of our own kind, with nothing of the environment but what it needs to start."""
     package_folder = Path(__file__).parents[2]
     kept = {name: os.environ[name] for name in ("PATH", "SYSTEMROOT", "LD_LIBRARY_PATH") if name in os.environ}
     return subprocess.Popen(
-        [sys.executable, "-P", "-m", "mplus_cli.documents.pdf_worker"],
+        command,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -202,9 +203,9 @@ def start() -> subprocess.Popen[bytes]:
     )
 
 
-def send(pipe: IO[bytes], source: Source, engine: str, first: int, count: int | None) -> None:
-    """Write the request; a worker that died does not listen, which its silence tells."""
-    request = {
+def request_of(source: Source, engine: str, first: int, count: int | None) -> Message:
+    """What the worker is asked: see there."""
+    return {
         "path": str(source.path.absolute()) if source.path is not None else None,
         "bytes": len(source.data or b""),
         "password": source.password,
@@ -215,10 +216,13 @@ def send(pipe: IO[bytes], source: Source, engine: str, first: int, count: int | 
         "seconds": int(source.limits.most_seconds),
         "pages": source.limits.pages,
     }
+
+
+def send(pipe: IO[bytes], request: Message, data: bytes | None) -> None:
+    """Write the request; a worker that died does not listen, which its silence tells."""
     with contextlib.suppress(OSError, ValueError), pipe:
         pipe.write(json.dumps(request).encode("utf-8") + b"\n")
-        if source.path is None:
-            pipe.write(source.data or b"")
+        pipe.write(data or b"")
 
 
 def receive(pipe: IO[bytes], answers: queue.Queue[Message | None]) -> None:

@@ -175,7 +175,7 @@ def capitals(pieces: Sequence[str], starts: Sequence[int]) -> list[Heading]:
         for piece, start in zip(pieces, starts, strict=True)
         if len(piece) <= CAPITALS_CHARACTERS and piece.isupper() and sum(map(str.isalpha, piece)) >= 4
     ]
-    ends = [heading.position for heading in found[1:]] + [starts[-1] if starts else 0]
+    ends = [heading.position for heading in found[1:]] + [starts[-1] + len(pieces[-1]) if pieces else 0]
     apart = [heading for heading, end in zip(found, ends, strict=False) if end - heading.position > STORY_CHARACTERS]
     return apart if len(apart) >= 3 else []
 
