@@ -22,7 +22,7 @@ from model.mplus import MPlus, round_rotary_frequencies
 
 WHOLE_FILE = 256 * 1024 * 1024  # larger weight files are fingerprinted by samples
 SAMPLES, SAMPLE_BYTES = 64, 64 * 1024
-STATE = re.compile(r"memory$|ltm(_keys|_recall_frequencies|_ages)?\.\d+$")
+STATE = re.compile(r"memory|ltm(_keys|_recall_frequencies|_ages)?\.\d+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +81,7 @@ def load(folder: Path, role: str | None = None, device: str = "auto", dtype: str
     config = read_config(folder)
     tensors = {_our_name(name): tensor for name, tensor in _tensors(folder) if "encoder_query_proj" not in name}
     background = _background(config, tensors)
-    model = _build(config, {name: tensor for name, tensor in tensors.items() if not STATE.search(name)})
+    model = _build(config, {name: tensor for name, tensor in tensors.items() if not STATE.fullmatch(name)})
     model.llama.model.rotary_emb = torch.nn.Identity()
     model.to(place, number_format).eval().requires_grad_(False)
     _restore_rotary(model, place)

@@ -172,13 +172,20 @@ def _write(replay: Replay, event: str) -> None:
     with using(model, "read"):
         replay.rows.append(project(model, new))
     replay.hidden = torch.cat([replay.hidden, new], 1)
-    replay.memory.write(golden[f"{name}/dropped_idx"].numpy())
+    replay.memory.write(_dropped(golden, name, model.config.memory_rows).numpy())
     replay.newest = new
     for index, state in enumerate(replay.memory.layers):
         for kind, recorded, ours in _places(replay, index, state):
             if f"{name}/{recorded}" in golden.names:
                 theirs = golden[f"{name}/{recorded}"]
                 replay.note(kind, ours, theirs[index] if recorded == "memory" else theirs)
+
+
+def _dropped(golden: Golden, name: str, rows: int) -> Tensor:
+    """The recorded draw of one write: dropped places per layer, ascending (L, K)."""
+    if f"{name}/dropped_idx" in golden.names:
+        return golden[f"{name}/dropped_idx"]
+    return golden[f"{name}/randperm"][:, -rows:].sort(1).values
 
 
 def _places(replay: Replay, index: int, state: LayerState) -> Iterator[tuple[str, str, Tensor]]:
@@ -195,9 +202,9 @@ def _ask(replay: Replay, event: str) -> None:
     hidden, cache, _ = reader.prefill(golden[f"{name}/prompt_ids"])
     replay.note("logits", model.logits(hidden), golden[f"{name}/logits"])
     for index, layer in enumerate(cache.layers):
-        if f"{name}/kv_k.{index}" in golden.names:
-            replay.note("cache", layer.keys, golden[f"{name}/kv_k.{index}"])
-            replay.note("cache", layer.values, golden[f"{name}/kv_v.{index}"])
+        for ours, kind in ((layer.keys, "kv_k"), (layer.values, "kv_v")):
+            if f"{name}/{kind}.{index}" in golden.names:
+                replay.note("cache", ours, golden[f"{name}/{kind}.{index}"])
     if f"{name}/generated" not in golden.names:
         return
     wanted, length = golden[f"{name}/generated"], cache.layers[0].length

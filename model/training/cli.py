@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from model.errors import TrainingError
@@ -16,11 +17,12 @@ from model.training.data import Words, tokenise
 from model.training.loop import Run, Step, Validate
 from model.training.mixture import Mixture
 from model.training.questions import read_questions
-from model.training.start import initialise
 from model.training.stages import Plan, Stage, read_plan
+from model.training.start import initialise, log_frequencies
 from model.training.tokenizer import documents, train_tokenizer
 
 TOKENIZER = "tokenizer"
+FREQUENCY_SAMPLE = 5_000_000  # tokens counted for the first weights
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +75,8 @@ def prepare(plan: Plan, stage: Stage, out: Path, sources: Sources, resume: bool,
     questions = read_questions(sources.questions) if sources.questions else []
     torch.manual_seed(stage.seed)
     shape = replace(plan.shape, vocabulary=words.size)
-    model = initialise(MPlus(shape.config()))
+    sample = torch.from_numpy(corpus.tokens[:FREQUENCY_SAMPLE].astype(np.int64))
+    model = initialise(MPlus(shape.config()), frequencies=log_frequencies(sample, words.size))
     if stage.bfloat16:
         use_float32_attention(model)
     run = Run(out, model, Mixture(stage, words, corpus, questions, shape.rows))

@@ -56,7 +56,8 @@ class Mixture:
         size = self.stage.long_batch if long else self.stage.batch
         room = self.stage.long_room if long else self.stage.room
         weights = self.stage.long_mixture if long else self.stage.mixture
-        lengths = chunk_lengths(rng, count, self.chunk)
+        short = rng.random() < self.stage.short
+        lengths = [rng.randint(6, self.chunk // 2)] * count if short else chunk_lengths(rng, count, self.chunk)
         episodes = [self.episode(rng, weights, sum(lengths), room, full and not long) for _ in range(size)]
         searches = searches_for(rng, self.words, episodes, self.stage.searches) if count else []
         return collate(episodes, lengths, searches)

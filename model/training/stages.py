@@ -74,6 +74,7 @@ class Stage:
     steps: int = 1000
     batch: int = 16
     chunks: tuple[int, ...] = (1, 1, 2, 4)  # chunks written per episode; one is drawn a step
+    short: float = 0.0  # share of steps with short chunks: fewer rows to choose from, so copying appears sooner
     room: int = 96  # prompt tokens
     mixture: dict[str, float] = field(default_factory=lambda: {"needle": 0.7, "repeat": 0.3})
     long_share: float = 0.0  # share of steps with long prompts (re-reading), behind a memory or none

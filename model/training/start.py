@@ -10,17 +10,18 @@ from torch import Tensor, nn
 from model.mplus import MPlus
 
 EMBEDDING = 0.05
-CONSTANT = 0.3  # length of the part that all token embeddings share: what heads that look at positions need
+CONSTANT = 1.0  # length of the part that all token embeddings share: what heads that look at positions need
 SHARP = 45.0  # squared length of each frequency pair in the head that looks one token back
 SHARP_PAIRS = 4
-MATCH = 1.6  # scale of the queries and keys that compare a token with the tokens before stored ones
-SLOW = 1e-2  # radians a position: only slower frequencies compare content over the length of a memory
+FREQUENT = 0.09  # how much of it says how frequent a token is (standardised logarithm)
+MATCH = 3.0  # scale of the queries and keys that compare a token with the tokens before stored ones
+SLOW = 3e-2  # radians a position: only slower frequencies compare content over the length of a memory
 COPY = 0.6
-PREVIOUS = 1.0  # strength of what the first head tells about the token before
-QUIET = 0.25  # other heads and MLPs start this much smaller: they would drown the circuit
+PREVIOUS = 0.25  # strength of what the first head tells about the token before
+QUIET = 0.05  # other heads and MLPs start this much smaller: they would drown the circuit
 
 
-def initialise(model: MPlus, copying: bool = True) -> MPlus:
+def initialise(model: MPlus, copying: bool = True, frequencies: Tensor | None = None) -> MPlus:
     """Linear layers at 1/sqrt(inputs), what writes into the residual smaller by sqrt(2 L), small embeddings.
 
     Llama's own 0.02 suits widths of thousands: at a width of 192 it makes the first hundreds of steps slow.
@@ -36,12 +37,12 @@ def initialise(model: MPlus, copying: bool = True) -> MPlus:
         model.bos_embedding.normal_(0, EMBEDDING)
         model.start_memory.normal_(0, EMBEDDING)
         if copying and model.config.layers > 1:
-            begin_copying(model, embeddings)
+            begin_copying(model, embeddings, frequencies)
     return model
 
 
 @torch.no_grad()
-def begin_copying(model: MPlus, embeddings: Tensor) -> None:
+def begin_copying(model: MPlus, embeddings: Tensor, frequencies: Tensor | None) -> None:
     """Give layer 0 a head that looks one token back, and layer 1 a head that finds and copies what followed.
 
     Copying is the first transition that memory needs, and the slowest to appear by itself. In layer 1 the query of
@@ -52,7 +53,12 @@ def begin_copying(model: MPlus, embeddings: Tensor) -> None:
     direction = torch.randn(width)
     direction /= direction.norm()
     embeddings -= (embeddings @ direction)[:, None] * direction
-    embeddings += CONSTANT * direction
+    shared = (
+        torch.full((len(embeddings), 1), CONSTANT)
+        if frequencies is None
+        else CONSTANT + FREQUENT * frequencies[:, None]
+    )
+    embeddings += shared * direction
     model.bos_embedding += CONSTANT * direction
     speeds = model.llama.model.rotary_emb.inv_freq.float()  # (hd / 2,)
     first, second = model.layer(0).self_attn, model.layer(1).self_attn
@@ -72,3 +78,10 @@ def begin_copying(model: MPlus, embeddings: Tensor) -> None:
     copied = second.v_proj.weight[:size]
     copied -= (copied @ direction)[:, None] * direction
     second.o_proj.weight[:, :size] = COPY * copied.T / copied.norm(dim=1)
+
+
+def log_frequencies(tokens: Tensor, vocabulary: int) -> Tensor:
+    """Logarithms of token counts, centred: (V,)."""
+    counts = torch.bincount(tokens, minlength=vocabulary).float() + 1
+    logs = counts.log()
+    return logs - logs.mean()

@@ -1,0 +1,69 @@
+"""Rows on disk and in the table."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from model.errors import CheckpointError
+from model.memory import ReadRows, RowTable, from_bytes, join, map_rows, to_bytes
+from model.retriever import oldest_first, scores, top_rows
+
+
+def rows(count: int, seed: int = 0, dtype=torch.bfloat16) -> ReadRows:
+    generator = torch.Generator().manual_seed(seed)
+    return ReadRows(*(torch.randn(2, count, size, generator=generator).to(dtype) for size in (4, 4, 3)))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def test_rows_come_back_from_disk_as_they_were(tmp_path, dtype):
+    block = rows(10, dtype=dtype)
+    path = tmp_path / "shard.safetensors"
+    path.write_bytes(to_bytes(block))
+    for back in (map_rows(path), from_bytes(to_bytes(block))):
+        assert all(torch.equal(getattr(back, name), getattr(block, name)) for name in ReadRows.__slots__)
+
+
+def test_equal_rows_give_equal_bytes_however_they_were_joined():
+    block = rows(12)
+    assert to_bytes(block) == to_bytes(join([block.part(0, 5), block.part(5, 12)]))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.binary(max_size=400), st.integers(0, 600))
+def test_a_damaged_shard_is_refused_and_nothing_else_happens(tmp_path_factory, noise, cut):
+    path = tmp_path_factory.mktemp("shards") / "shard.safetensors"
+    data = to_bytes(rows(6))
+    path.write_bytes(noise + data[cut:] if noise else data[: min(cut, len(data) - 1)])
+    with pytest.raises(CheckpointError):
+        map_rows(path)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.integers(0, 7), min_size=1, max_size=6), st.data())
+def test_gathering_from_blocks_equals_gathering_from_one_table(sizes, data):
+    blocks = [rows(size, seed) for seed, size in enumerate(sizes)]
+    total = sum(sizes)
+    if not total:
+        return
+    wanted = torch.tensor(data.draw(st.lists(st.integers(0, total - 1), min_size=1, max_size=20)))
+    keys, values = RowTable(blocks).gather(1, wanted)
+    whole = join([block for block in blocks if len(block)])
+    assert torch.equal(keys, whole.keys[1][wanted])
+    assert torch.equal(values, whole.values[1][wanted])
+
+
+def test_tiled_scores_equal_the_whole_score_matrix(monkeypatch):
+    queries, keys = torch.randn(7, 5), torch.randn(100, 5)
+    monkeypatch.setattr("model.retriever.TILE_ROWS", 16)
+    expected = (queries @ keys.T).sigmoid().mean(0)
+    torch.testing.assert_close(scores(queries, [keys[:33], keys[33:]]), expected, atol=1e-6, rtol=1e-5)
+
+
+def test_ties_in_age_put_the_higher_index_first():
+    chosen, ages = torch.tensor([1, 3, 4, 6]), torch.tensor([0, 5, 0, 9, 5, 0, 5])
+    assert oldest_first(chosen, ages).tolist() == [3, 6, 4, 1]
+
+
+def test_fewer_rows_than_are_wanted_are_all_recalled():
+    assert top_rows(torch.tensor([0.1, 0.9, 0.5]), 8).tolist() == [0, 1, 2]
