@@ -104,9 +104,11 @@ def _opened(event: Opened) -> None:
 def _report(report: DocumentReport) -> None:
     """One line for an input: what became of it."""
     if report.status == "refused":
-        terminal.say(f"refused {report.title}: {terminal.one_line(report.reason)}", style="red")
+        named = report.reason.startswith(f"{report.title}:")
+        reason = report.reason if named else f"{report.title}: {report.reason}"
+        terminal.say(f"refused {terminal.one_line(reason)}", style="red", always=True)
         if report.remedy:
-            terminal.say(f"  {report.remedy}", style="dim")
+            terminal.say(f"  {report.remedy}", style="dim", always=True)
         return
     pages = f"{report.pages_read:,} of {count(report.pages_total, 'page')}"
     words = "already read" if report.status == "already-read" else "read"

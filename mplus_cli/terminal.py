@@ -202,9 +202,9 @@ def raw(text: str) -> None:
         sys.stdout.flush()
 
 
-def say(text: str = "", style: str = "") -> None:
-    """A message on stderr; silent with --quiet."""
-    if _streams.quiet:
+def say(text: str = "", style: str = "", *, always: bool = False) -> None:
+    """A message on stderr; silent with --quiet, unless it must be seen `always`."""
+    if _streams.quiet and not always:
         return
     from rich.text import Text
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import pty
 import signal
 import subprocess
 import sys
@@ -331,6 +333,39 @@ def test_a_library_name_never_leaves_its_folder(mplus, novels, name) -> None:
     assert mplus("library", "rename", "--", "novels", name).code == 2
     assert mplus("library", "show", "--", name).code in (2, 3)
     assert novels.is_dir()
+
+
+def on_a_terminal(*arguments: str, answer: str = "", **environment: str) -> tuple[int, str]:
+    """Run a command line on a pseudo-terminal; returns its exit code and all that the screen got."""
+    keyboard, screen = pty.openpty()
+    child = subprocess.Popen(
+        [sys.executable, "-m", "mplus_cli.main", *arguments], cwd=ROOT, stdin=screen, stdout=screen, stderr=screen,
+        env={**os.environ, "TERM": "xterm", **environment},
+    )  # fmt: skip
+    os.close(screen)
+    os.write(keyboard, answer.encode())
+    shown = b""
+    with contextlib.suppress(OSError):  # the child has closed its end
+        while part := os.read(keyboard, 4096):
+            shown += part
+    os.close(keyboard)
+    return child.wait(timeout=30), shown.decode()
+
+
+def test_a_person_is_asked_and_may_say_no(novels) -> None:
+    code, shown = on_a_terminal("library", "remove", "novels", answer="n\n")
+    assert code == 1
+    assert "[y/N]" in shown
+    assert novels.is_dir()
+    assert on_a_terminal("library", "remove", "novels", answer="y\n")[0] == 0
+    assert not novels.exists()
+
+
+def test_a_terminal_gets_colours_unless_it_is_dumb_or_they_are_unwanted(novels) -> None:
+    assert "\x1b[" in on_a_terminal("library", "list")[1]
+    for unwanted in ({"TERM": "dumb"}, {"NO_COLOR": "1"}):
+        assert "\x1b[" not in on_a_terminal("library", "list", **unwanted)[1]
+    assert "\x1b[" not in on_a_terminal("library", "list", "--no-color")[1]
 
 
 # ------------------------------------------------------------------------------------------------------------ documents

@@ -89,6 +89,13 @@ def test_ingest_for_people_names_what_was_read_skipped_and_refused(capsys) -> No
     assert "\x1b" not in shown.out + shown.err
 
 
+def test_quiet_hides_no_refusal(capsys) -> None:
+    terminal.configure(quiet=True)
+    named = DocumentReport("", "scan.pdf", "refused", reason="scan.pdf: no text layer")
+    render.ingest(iter([DocumentDone(named), IngestDone((named,), 0.0, 0.0)]), as_json=False)
+    assert capsys.readouterr().err == "refused scan.pdf: no text layer\n"
+
+
 def test_an_interrupted_ingest_passes_its_error_on() -> None:
     def stopped() -> Iterator[Event]:
         yield Opened("a" * 16, "War and Peace", 3, 900, 9, 10)
