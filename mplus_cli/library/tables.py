@@ -200,6 +200,19 @@ def shards(connection: sqlite3.Connection, folder: Path, ids: Iterable[str] | No
     ]
 
 
+def last_shard(connection: sqlite3.Connection, folder: Path, record: DocumentRecord) -> ShardRecord | None:
+    """The shard with a document's newest chunks; found at once, however many there are."""
+    row = connection.execute(
+        """SELECT sha256, first_chunk, chunk_count, bytes FROM shards WHERE document = ?
+        ORDER BY first_chunk DESC LIMIT 1""",
+        [record.number],
+    ).fetchone()
+    if row is None:
+        return None
+    sha256, first, count, size = row
+    return ShardRecord(sha256, record.id, first, count, size, folder / (sha256 + SHARD_SUFFIX))
+
+
 def stored_checksum(connection: sqlite3.Connection, document: str) -> str | None:
     """The checksum that was written beside a document's facts."""
     row = connection.execute("SELECT checksum FROM documents WHERE id = ?", [document]).fetchone()

@@ -215,9 +215,10 @@ class Writer:
 
     def _open_shard(self, record: DocumentRecord) -> ShardRecord | None:
         """The short shard at the end of a document that is still being read."""
-        live = tables.shards(self._connection, self._memory, [record.id])
-        is_open = live and live[-1].chunk_count < self._identity.chunks_per_shard and record.state == "reading"
-        return live[-1] if is_open else None
+        last = tables.last_shard(self._connection, self._memory, record)
+        if last is None or last.chunk_count == self._identity.chunks_per_shard or record.state == "read":
+            return None
+        return last
 
     def _assert_aligned(self, record: DocumentRecord, superseded: ShardRecord | None, first: int, count: int) -> None:
         size, end = self._identity.chunks_per_shard, first + count
