@@ -16,11 +16,10 @@ from mplus_cli.library import passages, tables
 from mplus_cli.library.catalog import catalog_errors, migrate, snapshot
 from mplus_cli.library.facts import problem_with
 from mplus_cli.library.folders import MEMORY, TAILS
-from mplus_cli.library.records import SHARD_SUFFIX, DocumentRecord, Finding, ShardRecord
+from mplus_cli.library.records import REINGEST, SHARD_SUFFIX, DocumentRecord, Finding, ShardRecord
 from mplus_cli.library.shards import TEMPORARY_SUFFIX, digest
 
 REPAIR = "`mplus library verify --repair` reads the document again from its stored text."
-REINGEST = "`mplus docs forget` the document, then ingest its file again."
 RESTORE = "Import the last export of this library, or remove it and ingest the files again."
 REINDEX = "`mplus library verify --repair` writes the index again."
 RESTRICT = "`mplus library verify --repair` takes the permissions away."

@@ -16,7 +16,7 @@ from typing import Self, TypeVar
 
 from mplus_cli.documents.document import Document, Page, Section, document_id
 from mplus_cli.errors import LibraryDamaged, NotFound
-from mplus_cli.library import bundle, check, passages, tables, unbundle
+from mplus_cli.library import passages, tables
 from mplus_cli.library.catalog import (
     FORMAT_VERSION,
     catalog_errors,
@@ -29,6 +29,7 @@ from mplus_cli.library.catalog import (
 from mplus_cli.library.folders import CATALOG, MEMORY, TAILS, building, create_catalog, remove, rename, require_library
 from mplus_cli.library.lock import locked
 from mplus_cli.library.records import (
+    REINGEST,
     ChunkRecord,
     DocumentRecord,
     Finding,
@@ -157,7 +158,7 @@ class Library:
                     "Ingest the same file: its text is added, and nothing is read twice.",
                 )
             if document_id(text) != document:
-                raise LibraryDamaged(f"The text of {self.record(document).slug} is not what was read.", check.REINGEST)
+                raise LibraryDamaged(f"The text of {self.record(document).slug} is not what was read.", REINGEST)
             self._texts = {document: text}
         return self._texts[document]
 
@@ -271,6 +272,8 @@ class Library:
 
     def verify(self) -> Iterator[Finding]:
         """Check everything: hashes, texts, spans, index, permissions; one finding for each thing, as it is done."""
+        from mplus_cli.library import check
+
         return check.verify(check.Checked(self.path, self._connection))
 
     def repair(self, findings: Iterable[Finding]) -> list[DocumentRecord]:
@@ -280,6 +283,8 @@ class Library:
         damaged: they are marked as unread; ingest them again from `document(id)`, and equal shards are found on disk.
         What only the original file can mend is left as it is. Raises LibraryLocked.
         """
+        from mplus_cli.library import check
+
         bad = [finding for finding in findings if not finding.ok]
         unread = {finding.document for finding in bad if finding.kind in ("shard", "tail")}
         with self.writing() as writer:
@@ -298,6 +303,8 @@ class Library:
         Equal libraries give equal bytes, however often their ingest was interrupted. `text=False` leaves the texts out.
         Raises UsageError when the file exists, LibraryDamaged when a shard is damaged, NotEnoughSpace.
         """
+        from mplus_cli.library import bundle
+
         return bundle.export(self.path.name, self._connection, self.path, Path(file), text)
 
     @classmethod
@@ -306,6 +313,8 @@ class Library:
 
         Raises UsageError when something is at `path`, LibraryDamaged when the file is not what an export is.
         """
+        from mplus_cli.library import unbundle
+
         unbundle.import_(Path(file), Path(path))
         return cls.open(path)
 

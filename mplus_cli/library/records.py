@@ -13,6 +13,7 @@ from mplus_cli.documents.document import Skipped
 
 State = Literal["reading", "read"]
 SHARD_SUFFIX = ".safetensors"
+REINGEST = "`mplus docs forget` the document, then ingest its file again."
 
 
 @dataclass(frozen=True, slots=True)

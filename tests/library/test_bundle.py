@@ -316,3 +316,8 @@ def test_a_document_without_words_travels_too(library: Library, tmp_path: Path) 
     library.export(tmp_path / "odd.mplus")
     with Library.import_(tmp_path / "odd.mplus", tmp_path / "copy") as copy:
         assert copy.text(copy.documents()[0].id) == "\0\ud800 "
+
+
+def test_the_format_of_an_export_is_the_one_that_was_released(original: bytes) -> None:
+    # A change here means that files which people keep read differently: raise BUNDLE_FORMAT, and keep reading this one.
+    assert hashlib.sha256(original).hexdigest() == "e3bdbb63256dd69f91b56535812dd2a6ba787273c0cabf9f0cc10fb3fb3f06a7"
