@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from mplus_cli.assistant.ingest import Desk, _ingest_document
+from mplus_cli.assistant.ingest import Desk, ingest_document
 from mplus_cli.assistant.interrupt import Interruption
 from mplus_cli.events import IngestOptions
 
@@ -25,4 +25,4 @@ def mend(library: Library, findings: Sequence[Finding], settings: Settings) -> I
     with Interruption() as interruption:
         desk = Desk(library.name, settings, IngestOptions(model=library.identity.name), interruption)
         for document in documents:
-            yield from _ingest_document(desk, document)
+            yield from ingest_document(desk, document)

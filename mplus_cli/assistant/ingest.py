@@ -96,7 +96,7 @@ def ingest(inputs: Sequence[str], library_name: str, settings: Settings, options
                 reports.append(_refused(source, error))
                 yield DocumentDone(reports[-1])
                 continue
-            report = yield from _ingest_document(desk, document)
+            report = yield from ingest_document(desk, document)
             reports.append(report)
             yield DocumentDone(report)
             if interruption.wanted:
@@ -115,7 +115,8 @@ def _refused(source: Path | str, error: Unreadable | NotFound) -> DocumentReport
     return DocumentReport("", name, "refused", reason=error.message, remedy=error.remedy)
 
 
-def _ingest_document(desk: Desk, document: Document) -> Generator[Event, None, DocumentReport]:
+def ingest_document(desk: Desk, document: Document) -> Generator[Event, None, DocumentReport]:
+    """Read one parsed document into the desk's library; what it became. Raises what `ingest` raises."""
     known = _already_read(desk, document)
     if known is not None:
         yield Opened(document.id, document.title, known.chunks, known.tokens, known.pages_read, known.pages_total,

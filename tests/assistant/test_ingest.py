@@ -1,0 +1,163 @@
+"""Reading books into memory: what is kept, what a stop leaves, what a second reading finds."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from mplus_cli.assistant import ingest as room
+from mplus_cli.errors import Interrupted, LibraryDamaged
+from mplus_cli.events import ChunkRead, IngestDone, IngestOptions, Opened
+from mplus_cli.library.library import Library
+from tests.assistant import world
+
+ROOT = Path(__file__).parents[2]
+
+
+def exported(home: Path, name: str) -> bytes:
+    file = home / f"{name}.mplus"
+    file.unlink(missing_ok=True)
+    with Library.open(home / "libraries" / name) as library:
+        library.export(file)
+    return file.read_bytes()
+
+
+def live_shards(home: Path, name: str) -> list[str]:
+    with Library.open(home / "libraries" / name) as library:
+        return [shard.sha256 for shard in library.shards()]
+
+
+def test_a_book_is_read_whole_and_reported(home, model, novel):
+    events = world.read_into("novels", world.settings(model), novel)
+    done = events[-1]
+    assert isinstance(done, IngestDone)
+    report = done.documents[0]
+    assert (report.status, report.pages_read) == ("read", report.pages_total)
+    chunks = [event for event in events if isinstance(event, ChunkRead)]
+    assert [event.chunk for event in chunks] == list(range(1, report.chunks + 1))
+    with Library.open(home / "libraries/novels") as library:
+        text = library.text(report.id)
+        assert "".join(text[chunk.start : chunk.end] for chunk in library.chunks(report.id)) == text
+        assert sum(shard.chunk_count for shard in library.shards()) == report.chunks
+
+
+def test_the_same_content_again_is_already_read_and_loads_no_model(home, model, novel, tmp_path):
+    world.read_into("novels", world.settings(model), novel)
+    before = exported(home, "novels")
+    copy = tmp_path / "other-name.md"
+    copy.write_text(novel.read_text("utf-8"), encoding="utf-8")
+    *_, done = world.read_into("novels", world.settings(model), copy)
+    assert done.documents[0].status == "already-read"
+    assert exported(home, "novels") == before
+
+
+def test_a_file_that_cannot_be_read_is_reported_and_the_others_are_read(home, model, novel, tmp_path):
+    empty = tmp_path / "empty.txt"
+    empty.write_bytes(b"")
+    *_, done = world.read_into("novels", world.settings(model), empty, tmp_path / "missing.txt", novel)
+    assert [report.status for report in done.documents] == ["refused", "refused", "read"]
+    assert all(report.reason for report in done.documents[:2])
+
+
+def test_a_dry_run_writes_nothing(home, model, novel):
+    *_, done = world.read_into("novels", world.settings(model), novel, dry_run=True)
+    assert done.documents[0].chunks > 0
+    assert not (home / "libraries/novels").exists()
+
+
+@pytest.mark.parametrize("stop_at", [1, 7, 20])
+def test_an_interrupted_ingest_ends_with_the_same_bytes(home, model, novel, stop_at, monkeypatch):
+    monkeypatch.setattr("mplus_cli.assistant.engine.MOST_CHUNKS_PER_SHARD", 8)
+    chosen = world.settings(model)
+    world.read_into("unbroken", chosen, novel)
+    with pytest.raises(Interrupted, match=f"{stop_at} of"):  # noqa: PT012
+        for event in room.ingest([str(novel)], "broken", chosen, IngestOptions()):
+            if isinstance(event, ChunkRead) and event.chunk == stop_at:
+                os.kill(os.getpid(), signal.SIGINT)
+    events = world.read_into("broken", chosen, novel)
+    opened = next(event for event in events if isinstance(event, Opened))
+    assert (opened.status, opened.chunks_read) == ("resumed", stop_at)
+    assert live_shards(home, "broken") == live_shards(home, "unbroken")
+    assert exported(home, "broken") == exported(home, "unbroken")
+
+
+def test_books_are_independent_of_what_was_read_before_them(home, model, tmp_path):
+    files = []
+    for seed in range(2):
+        files.append(tmp_path / f"book{seed}.md")
+        files[-1].write_text(world.book(seed=seed), encoding="utf-8")
+    chosen = world.settings(model)
+    world.read_into("both", chosen, *files)
+    world.read_into("second", chosen, files[1])
+    assert set(live_shards(home, "second")) < set(live_shards(home, "both"))
+
+
+def test_a_library_refuses_the_rows_of_another_model(home, model, novel, tmp_path):
+    world.read_into("novels", world.settings(model), novel)
+    other = world.make_model(tmp_path / "other", seed=1)
+    second = tmp_path / "second.md"
+    second.write_text(world.book(seed=5), encoding="utf-8")
+    with pytest.raises(LibraryDamaged, match="read by the model tiny"):
+        world.read_into("novels", world.settings(other), second)
+
+
+def killed_once(home: Path, model: Path, novel: Path, delay: float) -> bool:
+    """Start an ingest in a process of its own and kill it; whether it was still running."""
+    code = (
+        "import sys\nfrom pathlib import Path\nfrom tests.assistant import world\n"
+        "import mplus_cli.assistant.engine as engine\nengine.MOST_CHUNKS_PER_SHARD = 4\n"
+        "print('ready', flush=True)\n"
+        "world.read_into('killed', world.settings(Path(sys.argv[1])), Path(sys.argv[2]))\n"
+    )
+    environment = os.environ | {"MPLUS_HOME": str(home), "OMP_NUM_THREADS": "1"}
+    child = subprocess.Popen(
+        [sys.executable, "-c", code, str(model), str(novel)], cwd=ROOT, env=environment, stdout=subprocess.PIPE
+    )
+    assert child.stdout is not None
+    with child.stdout:
+        child.stdout.readline()
+        time.sleep(delay)
+        running = child.poll() is None
+        child.kill()
+        child.wait()
+    return running
+
+
+def check_kills(home: Path, model: Path, tmp_path: Path, kills: int, monkeypatch) -> None:
+    monkeypatch.setattr("mplus_cli.assistant.engine.MOST_CHUNKS_PER_SHARD", 4)
+    novel = tmp_path / "long.md"
+    novel.write_text(world.book(40), encoding="utf-8")
+    chosen = world.settings(model)
+    begun = time.monotonic()
+    world.read_into("unbroken", chosen, novel)
+    whole = time.monotonic() - begun
+    rng, hits = random.Random(0), 0
+    for _ in range(kills):
+        hits += killed_once(home, model, novel, rng.uniform(0, 0.6 * whole))
+        folder = home / "libraries/killed"
+        if folder.exists():
+            with Library.open(folder) as library:
+                assert all(finding.ok or finding.kind == "orphan" for finding in library.verify())
+            if rng.random() < 0.3 and not hits % 5:
+                import shutil
+
+                shutil.rmtree(folder)
+    world.read_into("killed", chosen, novel)
+    assert hits, "no kill met a running ingest"
+    assert live_shards(home, "killed") == live_shards(home, "unbroken")
+    assert exported(home, "killed") == exported(home, "unbroken")
+
+
+def test_a_killed_ingest_resumes_to_the_same_bytes(home, model, tmp_path, monkeypatch):
+    check_kills(home, model, tmp_path, 3, monkeypatch)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_two_hundred_kills_at_random_moments(home, model, tmp_path, monkeypatch):
+    check_kills(home, model, tmp_path, 200, monkeypatch)
