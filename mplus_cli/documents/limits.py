@@ -18,7 +18,7 @@ class Limits:
     seconds_per_page: float = 0.05  # added for every PDF page that was read
     most_seconds: float = 600.0
     page_seconds: float = 15.0  # wall clock for one PDF page without any sign of life
-    file_bytes: int = 1024 * MEBIBYTE  # what is taken into memory: standard input, text, EPUB
+    file_bytes: int = 256 * MEBIBYTE  # what is taken into memory: standard input, text, HTML
     text_characters: int = 64 * MEBIBYTE
     pages: int = 20_000
     worker_bytes: int = 1024 * MEBIBYTE  # address space of the PDF process

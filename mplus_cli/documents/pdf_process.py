@@ -9,7 +9,7 @@ import queue
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -120,18 +120,20 @@ def known(found: Extract, number: int) -> bool:
 
 def run(source: Source, found: Extract, command: Sequence[str], engine: str, first: int, count: int | None) -> str:
     """One life of the worker: "done", "died" or "timeout"; what it said goes into `found`."""
-    for answer in conversation(source, command, request_of(source, engine, first, count), found.pages == 0):
-        if "opened" in answer:
-            take_opened(found, answer["opened"])
-        elif "page" in answer:
-            take_page(found, answer, source)
-        elif "failed" in answer:
-            found.failed[int(answer["failed"])] = "it is damaged"
-        elif "error" in answer:
-            refuse(answer, source, engine)
-            return "died"
-        else:
-            return str(answer.get("end", "done"))
+    request = request_of(source, engine, first, count)
+    with contextlib.closing(conversation(source, command, request, found.pages == 0)) as answers:
+        for answer in answers:
+            if "opened" in answer:
+                take_opened(found, answer["opened"])
+            elif "page" in answer:
+                take_page(found, answer, source)
+            elif "failed" in answer:
+                found.failed[int(answer["failed"])] = "it is damaged"
+            elif "error" in answer:
+                refuse(answer, source, engine)
+                return "died"
+            else:
+                return str(answer.get("end", "done"))
     return "died"
 
 
@@ -165,14 +167,17 @@ def refuse(answer: Message, source: Source, engine: str) -> None:
         raise Unreadable("damaged: it cannot be opened as a PDF")
 
 
-def conversation(source: Source, command: Sequence[str], request: Message, opening: bool) -> Iterator[Message]:
+def conversation(
+    source: Source, command: Sequence[str], request: Message, opening: bool
+) -> Generator[Message, None, None]:
     """The worker's answers; the last one is {"end": "timeout"} when it stopped talking."""
     process = start(command)
     assert process.stdin is not None
     assert process.stdout is not None
     answers: queue.Queue[Message | None] = queue.Queue(maxsize=64)
     threading.Thread(target=send, args=(process.stdin, request, source.data), daemon=True).start()
-    threading.Thread(target=receive, args=(process.stdout, answers), daemon=True).start()
+    listener = threading.Thread(target=receive, args=(process.stdout, answers), daemon=True)
+    listener.start()
     patience = OPENING_SECONDS if opening else source.limits.page_seconds
     try:
         while True:
@@ -186,7 +191,7 @@ def conversation(source: Source, command: Sequence[str], request: Message, openi
         source.deadline.check()
         yield {"end": "timeout"}
     finally:
-        stop(process, answers)
+        stop(process, listener, answers)
 
 
 def start(command: Sequence[str]) -> subprocess.Popen[bytes]:
@@ -233,12 +238,12 @@ def receive(pipe: IO[bytes], answers: queue.Queue[Message | None]) -> None:
     answers.put(None)
 
 
-def stop(process: subprocess.Popen[bytes], answers: queue.Queue[Message | None]) -> None:
+def stop(process: subprocess.Popen[bytes], listener: threading.Thread, answers: queue.Queue[Message | None]) -> None:
     """End the worker, and let the thread that listens to it find its end."""
     process.kill()
     process.wait()
-    with contextlib.suppress(queue.Empty):
-        while answers.get(timeout=1.0) is not None:
-            pass
+    while listener.is_alive():  # it may be waiting for room in the queue
+        with contextlib.suppress(queue.Empty):
+            answers.get(timeout=0.05)
     assert process.stdout is not None
     process.stdout.close()

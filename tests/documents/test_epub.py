@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from document_books import (
     CONTAINER,
@@ -267,3 +269,27 @@ def test_copy_protected_chapters_are_refused_as_encrypted() -> None:
 def test_encrypted_fonts_and_media_do_not_matter(method: str, file: str) -> None:
     entries = epub_entries(["<p>one</p>"]) | {"META-INF/encryption.xml": ENCRYPTION.format(method, file)}
     assert read_epub(zip_of(entries)).text == "one"
+
+
+def test_books_written_by_ebooklib_are_read(tmp_path: Path) -> None:
+    """Another program's idea of an EPUB, as a check on our own."""
+    from ebooklib import epub as writer
+
+    book = writer.EpubBook()
+    book.set_title("Written Elsewhere")
+    book.set_language("de")
+    book.add_author("Ann Other")
+    chapters = [writer.EpubHtml(title=f"Kapitel {n}", file_name=f"k{n}.xhtml") for n in (1, 2)]
+    for chapter in chapters:
+        chapter.content = f"<h1>{chapter.title}</h1><p>{PROSE}</p>"
+        book.add_item(chapter)
+    book.toc = tuple(chapters)
+    book.spine = ["nav", *chapters]
+    book.add_item(writer.EpubNcx())
+    book.add_item(writer.EpubNav())
+    writer.write_epub(tmp_path / "b.epub", book)
+    document = read(tmp_path / "b.epub")
+    check_laws(document)
+    assert (document.title, document.author, document.language) == ("Written Elsewhere", "Ann Other", "de")
+    assert titles(document) == [("Kapitel 1", 1, "Kapit"), ("Kapitel 2", 1, "Kapit")]
+    assert document.text.count("Kapitel") == 2
