@@ -9,8 +9,8 @@ from math import exp
 from typing import TYPE_CHECKING
 
 from mplus_cli.assistant.engine import Engine, load_engine, translated
-from mplus_cli.assistant.passages import Scored, Sentence, question_weights, score, supported
-from mplus_cli.assistant.recall import Recollection, candidate_sentences, memory_score, recollect
+from mplus_cli.assistant.passages import Scored, Sentence, supported
+from mplus_cli.assistant.recall import Found, Recollection, find, recollect
 from mplus_cli.assistant.view import Births, View, memory_of, view_of
 from mplus_cli.documents.document import page_at, section_at
 from mplus_cli.events import (
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
 
 CONFIDENCE = 0.5  # mean probability of an answer token from which the model's own words are the answer
 FLOOR = 0.3  # support under which --strict abstains
-TEXT_CHUNKS = 12  # chunks that full-text search adds
 PASSAGES = 4  # passages re-read at most
 
 
@@ -49,14 +48,6 @@ class Sight:
     view: View
     births: Births
     reader: Reader
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """What stands behind an answer before it is given."""
-
-    recollection: Recollection
-    scored: tuple[Scored, ...]
 
 
 class Session:
@@ -141,14 +132,7 @@ class Session:
     def find(self, sight: Sight, question: str, trace: RetrievalTrace, text_search: bool) -> Found:
         """The passages that the memory, and full-text search, bring to a question, best first."""
         recollection = recollect(trace, sight.births)
-        if text_search:
-            limits = sight.view.until()
-            hits = self.library.search(question, list(limits), TEXT_CHUNKS, limits)
-            recollection.texts = {(hit.document, hit.chunk): hit.score for hit in hits}
-        candidates = candidate_sentences(self.library, sight.view, recollection)
-        weights = question_weights(question, sight.view.chunks, self.library.chunks_with)
-        scored = score(question, candidates, weights, memory_score(recollection, sight.births))
-        return Found(recollection, tuple(scored))
+        return find(self.library, sight.view, sight.births, recollection, question, text_search)
 
     def answer_pieces(
         self, sight: Sight, question: str, options: AskOptions, reading: Sequence[Scored]

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from math import exp
 from typing import TYPE_CHECKING
 
-from mplus_cli.assistant.ask import Found, Session, Sight, until_stop
+from mplus_cli.assistant.ask import Session, Sight, until_stop
 from mplus_cli.assistant.engine import translated
+from mplus_cli.assistant.recall import Found
 from mplus_cli.events import Candidate, NextEvent, NextOptions, Ranked, Recalled, Source, Timing
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from math import exp
 from typing import TYPE_CHECKING
 
-from mplus_cli.assistant.passages import Sentence, sentences
+from mplus_cli.assistant.passages import Scored, Sentence, question_weights, score, sentences
 from mplus_cli.assistant.view import Births, View
 from mplus_cli.events import FoundBy
 from mplus_cli.library.library import Library
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 SHARPNESS = 20.0  # scores are compared as exp(20 * score), as in the retriever's training
 MOST_CHUNKS = 16  # chunks whose sentences are weighed, from memory and from text each
+TEXT_CHUNKS = 12  # chunks that full-text search adds
 Key = tuple[str, int]
 
 
@@ -44,6 +45,27 @@ class Recollection:
         best = set(sorted(self.weights, key=lambda key: -self.weights[key])[:MOST_CHUNKS])
         memory, text = any(key in best for key in keys), any(key in self.texts for key in keys)
         return "both" if memory and text else "text" if text else "memory"
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What stands behind an answer before it is given."""
+
+    recollection: Recollection
+    scored: tuple[Scored, ...]
+
+
+def find(
+    library: Library, view: View, births: Births, recollection: Recollection, question: str, text_search: bool
+) -> Found:
+    """The sentences that the memory, and full-text search, bring to a question, best first."""
+    if text_search:
+        limits = view.until()
+        hits = library.search(question, list(limits), TEXT_CHUNKS, limits)
+        recollection.texts = {(hit.document, hit.chunk): hit.score for hit in hits}
+    candidates = candidate_sentences(library, view, recollection)
+    weights = question_weights(question, view.chunks, library.chunks_with)
+    return Found(recollection, tuple(score(question, candidates, weights, memory_score(recollection, births))))
 
 
 def recollect(trace: RetrievalTrace, births: Births) -> Recollection:
