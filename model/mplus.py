@@ -50,6 +50,7 @@ class MPlus(nn.Module):
         self.fused: list[FusedLayer] = []
         self.projector: Projector | None = None
         self.bos_prefix: list[KeysValues] = []
+        self._frames: dict[tuple[int, int, torch.dtype], tuple[Tensor, Tensor, Tensor | None]] = {}
         if config.adapters is not None:
             add_adapters(self.llama.model, config.adapters)
             self.lora_layers = lora_layers(self.llama.model)
@@ -126,13 +127,22 @@ class MPlus(nn.Module):
             prefix = self._with_bos(index, prefix_of(index, hidden))
             if index == 0:
                 length, count = prefix.keys.shape[2], hidden.shape[1]
-                positions = torch.arange(length + count, device=hidden.device)
-                cos, sin = self.rotary(positions, hidden)
-                mask = self.mask(count, length)
+                cos, sin, mask = self._frame(count, length, hidden)
                 here = cos[:, length:], sin[:, length:]
             cache.update(rotate(prefix.keys, cos[:, :length], sin[:, :length]), prefix.values, index)
             hidden = self.step(index, before(index, hidden), mask, cache, here)
             yield hidden
+
+    def _frame(self, count: int, length: int, hidden: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        """cos, sin (1, P + n, hd) and mask of n rows behind P; kept for the next chunk of the same length."""
+        key = (count, length, hidden.dtype)
+        if key not in self._frames:
+            cos, sin = self.rotary(torch.arange(length + count, device=hidden.device), hidden)
+            frame = cos, sin, self.mask(count, length)
+            if not self.fused:
+                return frame
+            self._frames = {key: frame}
+        return self._frames[key]
 
     def step(
         self, index: int, hidden: Tensor, mask: Tensor | None, cache: Cache, rotary: tuple[Tensor, Tensor]
