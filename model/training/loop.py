@@ -49,11 +49,14 @@ def rate_at(stage: Stage, step: int) -> float:
 
 def optimizer_for(model: MPlus, stage: Stage) -> torch.optim.AdamW:
     """AdamW over all parameters that learn; no decay on vectors."""
-    learning = [p for p in model.parameters() if p.requires_grad]
+    rows = [model.llama.model.embed_tokens.weight, model.bos_embedding, model.start_memory]
+    learning = [p for p in model.parameters() if p.requires_grad and all(p is not row for row in rows)]
     groups = [
-        {"params": [p for p in learning if p.ndim > 1], "weight_decay": stage.weight_decay},
-        {"params": [p for p in learning if p.ndim < 2], "weight_decay": 0.0},
+        {"params": [p for p in learning if p.ndim > 1], "weight_decay": stage.weight_decay, "scale": 1.0},
+        {"params": [p for p in learning if p.ndim < 2], "weight_decay": 0.0, "scale": 1.0},
+        {"params": [p for p in rows if p.requires_grad], "weight_decay": 0.0, "scale": stage.embedding_rate},
     ]
+    groups = [group for group in groups if group["params"]]
     fused = all(p.is_floating_point() for p in learning)
     return torch.optim.AdamW(groups, lr=stage.learning_rate, betas=(0.9, 0.95), fused=fused)
 
@@ -190,7 +193,7 @@ class Run:
     def _one(self) -> Step:
         started = time.perf_counter()
         for group in self.optimizer.param_groups:
-            group["lr"] = rate_at(self.stage, self.step)
+            group["lr"] = rate_at(self.stage, self.step) * group["scale"]
         batch = self.mixture.batch(self.step)
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=self.stage.bfloat16):
             loss, parts = batch_loss(self.model, batch, self.mixture, self.step)

@@ -33,6 +33,7 @@ class Shape:
     recall_chunks: int = 4
     retriever: int = 48
     window: int = 1024
+    tied: bool = False  # one matrix for embeddings and head
     name: str = "embedded"
 
     def config(self) -> MPlusConfig:
@@ -48,7 +49,7 @@ class Shape:
             max_position_embeddings=4096,
             rope_theta=500_000.0,
             rms_norm_eps=1e-5,
-            tie_word_embeddings=True,
+            tie_word_embeddings=self.tied,
             bos_token_id=None,
             eos_token_id=1,
             pad_token_id=0,
@@ -93,6 +94,7 @@ class Stage:
     language_weight: float = 0.5
     language_share: float = 0.5  # share of written tokens whose prediction is computed
     learning_rate: float = 1.5e-3
+    embedding_rate: float = 8.0  # times the learning rate: embeddings start at length sqrt(d), other weights below 1
     warmup: int = 50
     decay: float = 0.3  # share of the steps over which the rate falls to a tenth
     weight_decay: float = 0.05

@@ -9,16 +9,16 @@ from torch import Tensor, nn
 
 from model.mplus import MPlus
 
-EMBEDDING = 0.05
-CONSTANT = 1.0  # length of the part that all token embeddings share: what heads that look at positions need
+EMBEDDING = 1.0
+CONSTANT = 6.0  # length of the part that all token embeddings share: what heads that look at positions need
+HEAD = 0.15  # how strongly the head reads what was copied
 SHARP = 45.0  # squared length of each frequency pair in the head that looks one token back
 SHARP_PAIRS = 4
-FREQUENT = 0.09  # how much of it says how frequent a token is (standardised logarithm)
 MATCH = 3.0  # scale of the queries and keys that compare a token with the tokens before stored ones
 SLOW = 3e-2  # radians a position: only slower frequencies compare content over the length of a memory
-COPY = 0.6
-PREVIOUS = 0.25  # strength of what the first head tells about the token before
-QUIET = 0.05  # other heads and MLPs start this much smaller: they would drown the circuit
+COPY = 3.0
+PREVIOUS = 1.5  # strength of what the first head tells about the token before
+QUIET = 0.2  # other heads and MLPs start this much smaller: they would drown the circuit
 
 
 def initialise(model: MPlus, copying: bool = True, frequencies: Tensor | None = None) -> MPlus:
@@ -36,33 +36,46 @@ def initialise(model: MPlus, copying: bool = True, frequencies: Tensor | None = 
         embeddings = model.llama.model.embed_tokens.weight.normal_(0, EMBEDDING)
         model.bos_embedding.normal_(0, EMBEDDING)
         model.start_memory.normal_(0, EMBEDDING)
+        basis = torch.linalg.qr(torch.randn(embeddings.shape[1], 1 + model.config.head_dim))[0].T
+        direction, copied = basis[0], basis[1:]  # the shared direction; where copied tokens are written
+        for rows in (embeddings, model.bos_embedding, model.start_memory):
+            rows -= rows @ basis.T @ basis
+        picked = torch.linalg.qr(torch.randn(embeddings.shape[1], model.config.head_dim))[0].T
+        picked -= picked @ basis.T @ basis
+        start_head(model, embeddings @ picked.T @ copied, direction, frequencies)
+        for rows in (embeddings, model.bos_embedding, model.start_memory):
+            rows += CONSTANT * direction
         if copying and model.config.layers > 1:
-            begin_copying(model, embeddings, frequencies)
+            begin_copying(model, direction, picked, copied)
     return model
 
 
 @torch.no_grad()
-def begin_copying(model: MPlus, embeddings: Tensor, frequencies: Tensor | None) -> None:
+def start_head(model: MPlus, written: Tensor, direction: Tensor, frequencies: Tensor | None) -> None:
+    """The head begins by reading what the copying head writes, and token frequencies along the shared direction."""
+    head = model.llama.lm_head.weight
+    head.copy_(HEAD * written)
+    if frequencies is not None:
+        head += frequencies[:, None] * direction / constant_seen(len(direction))
+
+
+def constant_seen(width: int) -> float:
+    """Length of the shared part of a token's embedding after the input norm."""
+    return CONSTANT / math.hypot(CONSTANT, EMBEDDING * math.sqrt(width)) * math.sqrt(width)
+
+
+@torch.no_grad()
+def begin_copying(model: MPlus, direction: Tensor, picked: Tensor, copied: Tensor) -> None:
     """Give layer 0 a head that looks one token back, and layer 1 a head that finds and copies what followed.
 
     Copying is the first transition that memory needs, and the slowest to appear by itself. In layer 1 the query of
     a token is compared with what the first head left in each row about the token before it; the value is the row's
     own token. Training is free to undo all of it.
     """
-    size, width = model.config.head_dim, embeddings.shape[1]
-    direction = torch.randn(width)
-    direction /= direction.norm()
-    embeddings -= (embeddings @ direction)[:, None] * direction
-    shared = (
-        torch.full((len(embeddings), 1), CONSTANT)
-        if frequencies is None
-        else CONSTANT + FREQUENT * frequencies[:, None]
-    )
-    embeddings += shared * direction
-    model.bos_embedding += CONSTANT * direction
+    size = model.config.head_dim
     speeds = model.llama.model.rotary_emb.inv_freq.float()  # (hd / 2,)
     first, second = model.layer(0).self_attn, model.layer(1).self_attn
-    seen = CONSTANT / math.hypot(CONSTANT, EMBEDDING * math.sqrt(width)) * math.sqrt(width)
+    seen = constant_seen(len(direction))
     back = torch.zeros(size)
     back[:SHARP_PAIRS] = math.sqrt(SHARP) / seen
     half = size // 2
@@ -71,13 +84,12 @@ def begin_copying(model: MPlus, embeddings: Tensor, frequencies: Tensor | None) 
     first.k_proj.weight[:size] = turned[:, None] * direction
     slow = torch.cat([speeds, speeds]) < SLOW
     value, out = first.v_proj.weight[:size], first.o_proj.weight[:, :size]
-    out *= PREVIOUS / QUIET
+    out.copy_(torch.linalg.qr(torch.randn(len(direction), size))[0] * PREVIOUS)
     value -= (value @ direction)[:, None] * direction
     second.q_proj.weight[:size] = MATCH * value * slow[:, None]
     second.k_proj.weight[:size] = MATCH * out.T / out.norm(dim=0)[:, None] * slow[:, None]
-    copied = second.v_proj.weight[:size]
-    copied -= (copied @ direction)[:, None] * direction
-    second.o_proj.weight[:, :size] = COPY * copied.T / copied.norm(dim=1)
+    second.v_proj.weight[:size] = picked
+    second.o_proj.weight[:, :size] = COPY * copied.T
 
 
 def log_frequencies(tokens: Tensor, vocabulary: int) -> Tensor:
