@@ -109,13 +109,18 @@ class Session:
         yield Recalled(self.sources(sight, found, found.scored[: options.top]))
         reading = found.scored[:PASSAGES] if options.reread else ()
         words, confidence, first = "", 0.0, 0.0
+        held = bool(self.engine.config.extra.get("hold_back"))  # a small model speaks only when the text supports it
         with translated():
             for piece, confidence in self.answer_pieces(sight, question, options, reading):  # noqa: B007
                 first = first or time.monotonic() - begun
                 words += piece
-                yield Token(piece)
+                if not held:
+                    yield Token(piece)
         timing = Timing(round(load, 3), round(first or time.monotonic() - begun, 3), round(time.monotonic() - begun, 3))
-        yield Answered(self.judge(sight, question, options, found, (words.strip(), confidence), timing))
+        answer = self.judge(sight, question, options, found, (words.strip(), confidence), timing)
+        if held and answer.answer_from == "model" and words:
+            yield Token(words)
+        yield Answered(answer)
 
     def loaded(self, sight: Sight, seconds: float) -> Loaded:
         """What is at hand."""
