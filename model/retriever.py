@@ -33,8 +33,8 @@ def scores(queries: Tensor, blocks: Iterable[Tensor]) -> Tensor:
 
 
 def _tile_scores(queries: Tensor, keys: Tensor) -> Tensor:
-    products = queries.to(keys.dtype) @ keys.T  # (n, m)
-    return products.sigmoid_().mean(0, dtype=torch.float32)
+    products = queries.to(keys.dtype) @ keys.to(queries.device).T  # (n, m)
+    return products.float().sigmoid_().mean(0)  # in bf16 all good rows would tie: its steps below 1 are 0.004
 
 
 def top_rows(values: Tensor, count: int) -> Tensor:

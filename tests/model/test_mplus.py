@@ -106,6 +106,20 @@ def test_recalled_rows_are_the_best_outside_of_the_pool_oldest_first():
             assert set(outside[values[outside].topk(16).indices].tolist()) == set(rows.tolist())
 
 
+@pytest.mark.cuda
+def test_the_gpu_recalls_and_answers_as_the_processor_does():
+    found = []
+    for device in ("cpu", "cuda"):
+        model = tiny_model()
+        memory = memory_of(model, [8] * 20)  # rows stay in host memory
+        model.to(device)
+        model.specialise(READ)
+        hidden, _, trace = Reader(model, memory).prefill(tokens(6).to(device))
+        found.append((hidden.cpu(), [rows.tolist() for rows in trace.recalled]))
+    torch.testing.assert_close(found[0][0], found[1][0], atol=1e-3, rtol=1e-3)
+    assert found[0][1] == found[1][1]
+
+
 def test_a_cap_recalls_nothing_older():
     model = tiny_model()
     _, _, trace = Reader(model, memory_of(model, [8] * 30, cap=6)).prefill(tokens(6))
