@@ -27,7 +27,6 @@ class IngestOptions:
     model: str | None = None  # a model at hand by name, or a folder; a new library keeps it
     device: str | None = None  # cpu, cuda, cuda:1
     dtype: str | None = None  # float32, bfloat16
-    memory_cap: int | None = None  # chunks of long-term memory that a question may recall from; None or 0: all
     dry_run: bool = False  # parse and cut, write nothing
     stdin_name: str | None = None  # what to call standard input
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from math import exp
 from typing import TYPE_CHECKING
 
-from mplus_cli.assistant.engine import Engine, load_engine, translated
+from mplus_cli.assistant.engine import Engine, load_engine, model_for, translated
 from mplus_cli.assistant.passages import Scored, Sentence, supported
 from mplus_cli.assistant.recall import Found, Recollection, find, recollect
 from mplus_cli.assistant.view import Births, View, memory_of, view_of
@@ -78,7 +78,7 @@ class Session:
         """The model in its reading role; refuses a library of another model."""
         if self._engine is None:
             library = self.library
-            self._engine = load_engine(self.settings, "read")
+            self._engine = load_engine(self.settings, "read", model_for(library.identity, self.settings))
             library.require_model(self._engine.checkpoint.fingerprint, self._engine.record.name)
         return self._engine
 

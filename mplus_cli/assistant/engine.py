@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 from mplus_cli.errors import LibraryDamaged, ModelMissing, MplusError, NotEnoughSpace, UsageError
 from mplus_cli.library.records import ModelIdentity
-from mplus_cli.models import ModelRecord, find_model
+from mplus_cli.models import ModelRecord, find_model, list_models
 from mplus_cli.settings import Settings, places
 
 if TYPE_CHECKING:
@@ -65,6 +65,13 @@ def chunks_per_shard(chunk_bytes: int) -> int:
     while count > 1 and count * chunk_bytes > SHARD_BYTES:
         count //= 2
     return count
+
+
+def model_for(identity: ModelIdentity, settings: Settings) -> str:
+    """The model that a library asks for: the one that was named, else the one that wrote it where it is at hand."""
+    chosen = settings.origins.get("model", "default") != "default" or settings.model != Settings().model
+    at_hand = {record.name for record in list_models(places().models)}
+    return settings.model if chosen or identity.name not in at_hand else identity.name
 
 
 def load_engine(settings: Settings, role: Role, model: str | None = None) -> Engine:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from mplus_cli.assistant.engine import Engine, load_engine, load_tokenizer, translated
+from mplus_cli.assistant.engine import Engine, load_engine, load_tokenizer, model_for, translated
 from mplus_cli.assistant.interrupt import Interruption
 from mplus_cli.documents.chunking import Chunk, balanced_chunks
 from mplus_cli.documents.document import Document, page_at
@@ -55,7 +55,14 @@ class Desk:
         """The model's tokenizer, without loading the model."""
         if self.engine is not None:
             return self.engine.tokenizer
-        return load_tokenizer(find_model(self.options.model or self.settings.model, places().models).path)
+        return load_tokenizer(find_model(self.model_name(), places().models).path)
+
+    def model_name(self) -> str:
+        """The model that was named, else the one that wrote the library, else the default."""
+        if self.options.model is not None or not self.exists():
+            return self.options.model or self.settings.model
+        with closing(Library.open(self.path)) as library:
+            return model_for(library.identity, self.settings)
 
     def chunk_tokens(self) -> int:
         """Tokens of a chunk: the library's, or the model's for a new library."""
@@ -67,7 +74,7 @@ class Desk:
     def loaded(self) -> Engine:
         """The model in its writing role."""
         if self.engine is None:
-            self.engine = load_engine(self.settings, "write", self.options.model)
+            self.engine = load_engine(self.settings, "write", self.model_name())
         return self.engine
 
     def library(self) -> Library:

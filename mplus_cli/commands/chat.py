@@ -14,6 +14,7 @@ def chat(
     model: common.Model = None,
     device: common.Device = None,
     dtype: common.Dtype = None,
+    memory_cap: common.MemoryCap = None,
 ) -> None:
     """Talk about a library: questions one after the other, the conversation is context.
 
@@ -26,6 +27,6 @@ def chat(
     from mplus_cli.assistant.ask import Session
     from mplus_cli.repl import run
 
-    settings = common.loaded(model=model, device=device, dtype=dtype)
+    settings = common.loaded(model=model, device=device, dtype=dtype, memory_cap=memory_cap)
     name = common.library_to_read(library, settings)
     run(lambda chosen: Session(chosen, settings), name, tuple(books))

@@ -67,6 +67,10 @@ Model = Annotated[
 ]
 Device = Annotated[str | None, typer.Option("--device", metavar="DEVICE", help="cpu, cuda, cuda:1.")]
 Dtype = Annotated[str | None, typer.Option("--dtype", metavar="TYPE", help="float32 or bfloat16.")]
+MemoryCap = Annotated[
+    int | None,
+    typer.Option("--memory-cap", min=0, metavar="CHUNKS", help="Recall from the newest so many chunks only; 0: all."),
+]
 Json = Annotated[bool, typer.Option("--json", help="Results, and errors, as JSON on stdout.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 

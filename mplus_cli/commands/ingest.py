@@ -23,9 +23,6 @@ def ingest(
     model: common.Model = None,
     device: common.Device = None,
     dtype: common.Dtype = None,
-    memory_cap: Annotated[
-        int | None, typer.Option("--memory-cap", min=0, metavar="CHUNKS", help="Recall from the newest only; 0: all.")
-    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Parse and cut into chunks; write nothing.")] = False,
     as_json: common.Json = False,
 ) -> None:
@@ -42,9 +39,9 @@ def ingest(
     from mplus_cli.assistant.ingest import ingest as read_all
     from mplus_cli.events import IngestOptions
 
-    settings = common.loaded(model=model, device=device, dtype=dtype, memory_cap=memory_cap)
+    settings = common.loaded(model=model, device=device, dtype=dtype)
     name = common.library_to_write(library, settings)
-    options = IngestOptions(password, encoding, model, device, dtype, memory_cap, dry_run)
+    options = IngestOptions(password, encoding, model, device, dtype, dry_run)
     done = render.ingest(read_all(common.piped(paths), name, settings, options), as_json)
     common.after_ingest(done, name, settings, dry_run)
     if any(report.status == "refused" for report in done.documents):
