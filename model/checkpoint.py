@@ -160,7 +160,8 @@ def _our_name(name: str) -> str:
     return name.replace(".default.", ".write.").replace(".decoder_adapter.", ".read.")
 
 
-def _official_name(name: str) -> str:
+def official_name(name: str) -> str:
+    """Name of a tensor in the published layout, from its name in `MPlus`."""
     name = re.sub(r"^retrievers\.(\d+)\.(query|key)\b", r"model.layers.\1.self_attn.\2_proj", name)
     name = re.sub(r"^llama\.", "", name)
     return name.replace(".write.", ".default.").replace(".read.", ".decoder_adapter.")
@@ -219,7 +220,7 @@ def _restore_rotary(model: MPlus, device: torch.device) -> None:
 def save(model: MPlus, folder: Path, dtype: torch.dtype = torch.bfloat16) -> None:
     """Write config.json and model.safetensors in the published layout (tied heads once)."""
     folder.mkdir(parents=True, exist_ok=True)
-    tensors = {_official_name(name): tensor.detach() for name, tensor in model.state_dict().items()}
+    tensors = {official_name(name): tensor.detach() for name, tensor in model.state_dict().items()}
     if model.config.llama.tie_word_embeddings:
         del tensors["lm_head.weight"]
     tensors = {name: tensor.to("cpu", dtype).contiguous() for name, tensor in tensors.items()}

@@ -21,24 +21,30 @@ MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 
 def write_state(folder: Path, model: MPlus, optimizer: torch.optim.Optimizer, step: int) -> Path:
     """Write weights (float32), optimizer and step to folder/state. Raises TrainingError on a full disk."""
-    new, old, state = folder / NEW, folder / OLD, folder / STATE
+    new = folder / NEW
     try:
         shutil.rmtree(new, ignore_errors=True)
         save(model, new, torch.float32)
         save_file(optimizer_tensors(optimizer), new / "optimizer.tensors")
         (new / "step.json").write_text(json.dumps({"step": step}), encoding="utf-8")
-        shutil.rmtree(old, ignore_errors=True)
-        if state.exists():
-            state.rename(old)
-        new.rename(state)
-        shutil.rmtree(old, ignore_errors=True)
+        put_in_place(folder)
     except (OSError, SafetensorError) as fault:
         shutil.rmtree(new, ignore_errors=True)
         raise TrainingError(
             f"the state of step {step} could not be saved: {fault}",
             "free some disk space and go on with --resume; the save before it is whole",
         ) from fault
-    return state
+    return folder / STATE
+
+
+def put_in_place(folder: Path) -> None:
+    """Let folder/state.new be folder/state; at every moment one of state and state.old is whole."""
+    new, old, state = folder / NEW, folder / OLD, folder / STATE
+    if state.exists():  # else `old` is the only whole one
+        shutil.rmtree(old, ignore_errors=True)
+        state.rename(old)
+    new.rename(state)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def state_folder(folder: Path) -> Path | None:
