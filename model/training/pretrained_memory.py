@@ -46,8 +46,8 @@ class MemoryState:
     writes: int = 0  # since the last merge
 
     def newest(self, count: int) -> Tensor:
-        """The context of the next write: (L, 1, count, d)."""
-        return self.rows[:, None, -count:]
+        """The context of the next write: (L, 1, count, d); a copy, since the pool changes in place."""
+        return self.rows[:, None, -count:].clone()
 
     def merged(self) -> list[Segment]:
         """Segments that have been through a merge."""
@@ -76,7 +76,8 @@ def keep_written(model: MPlus, state: MemoryState, new: Tensor, owner: int, gene
     kept, dropped = torch.stack(keep), torch.stack(drop)
     if config.recall_rows:
         _remember(model, state, picked(state.rows, dropped), state.ages.gather(1, dropped))
-    state.rows = torch.cat([picked(state.rows, kept), new.detach().to(state.rows)], 1)
+    for layer, places in enumerate(kept.to(state.rows.device)):
+        state.rows[layer] = torch.cat([state.rows[layer][places], new[layer].detach().to(state.rows)])
     state.owners = torch.cat([state.owners.gather(1, kept), torch.full((layers, count), owner)], 1)
     ages = torch.arange(count - 1, -1, -1).expand(layers, -1)
     state.ages = torch.cat([state.ages.gather(1, kept), ages], 1)
@@ -207,14 +208,23 @@ def state_from(tensors: dict[str, Tensor], values: dict[str, Any], device: torch
 
 @torch.no_grad()
 def write_without_gradient(
-    model: MPlus, state: MemoryState, chunks: tuple[tuple[int, ...], ...], owner: int, generator: torch.Generator
+    model: MPlus,
+    state: MemoryState,
+    chunks: tuple[tuple[int, ...], ...],
+    owner: int,
+    generator: torch.Generator,
+    pace: int = 0,
 ) -> None:
-    """Write chunks of one document in turn, as a reader of it would: no gradient, no dropout."""
+    """Write chunks of one document in turn, as a reader of it would: no gradient, no dropout.
+
+    `pace` more writes are computed and let go: with a sharded base all processes call every matrix equally often.
+    """
     was_training = model.training
     model.eval()
     with using(model, WRITE):
-        for chunk in chunks:
+        for number, chunk in enumerate((*chunks, *chunks[-1:] * pace)):
             ids = torch.tensor([chunk], device=model.device)
             new, _ = model.write(ids, state.newest(model.config.memory_rows))
-            keep_written(model, state, new[:, 0], owner, generator)
+            if number < len(chunks):
+                keep_written(model, state, new[:, 0], owner, generator)
     model.train(was_training)

@@ -186,9 +186,9 @@ class Teacher:
 
     def cat(self, given: Lesson, rng: random.Random, generator: torch.Generator) -> dict[str, Tensor]:
         """Write all chunks without gradient, read the sentence behind the full memory."""
-        write_without_gradient(self.learner.model, self.state, given.contexts, given.document, generator)
-        if self.together.sharded:
-            self._keep_pace(given)
+        count = len(given.contexts)
+        pace = self.together.most(count) - count if self.together.sharded else 0
+        write_without_gradient(self.learner.model, self.state, given.contexts, given.document, generator, pace)
         return self._read(given.sentence, given.learn_from, self._seeker(given.document, given.sentence, rng, True))
 
     def again(self, rng: random.Random) -> dict[str, Tensor]:
@@ -206,15 +206,6 @@ class Teacher:
             hidden = model.read(ids, lambda layer, _: model.project_layer(layer, new[layer]))
         keep_written(model, self.state, new[:, 0], given.document, generator)
         return {"language": language_loss(self.learner, hidden, ids, given.learn_from)}
-
-    def _keep_pace(self, given: Lesson) -> None:
-        """Write for nothing while others write more chunks: all processes gather every matrix equally often."""
-        missing = self.together.most(len(given.contexts)) - len(given.contexts)
-        with torch.no_grad(), using(self.learner.model, WRITE):
-            for _ in range(missing):
-                self.learner.model.write(
-                    self._ids(given.contexts[-1]), self.state.newest(self.learner.config.memory_rows)
-                )
 
     def _seeker(self, document: int, sentence: tuple[int, ...], rng: random.Random, written: bool) -> Seeker | None:
         if not self.learner.config.retriever_dim:
