@@ -58,7 +58,7 @@ def make_text(folder: Path, count: int = 12) -> Path:
 
 def plan_of(base: Path, dropout: float = 0.0, **changes) -> PretrainedPlan:
     """The paper's stages at the size of the tiny base."""
-    stages = {name: replace(stage, **SMALL, **changes) for name, stage in STAGES.items()}
+    stages = {name: replace(stage, **(SMALL | changes)) for name, stage in STAGES.items()}
     stages["3"] = replace(stages["3"], recall_blocks=1, merge_every=2, pool_blocks=3)
     adapters = AdapterConfig(rank=2, alpha=4, dropout=dropout)
     return PretrainedPlan(Base(str(base)), MemoryShape(4, 6), adapters, Text(), stages)
