@@ -11,21 +11,24 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from math import log
 
+from mplus_cli.assistant.cues import EMPTY, WORD, Quest, quest, terms
+from mplus_cli.assistant.stems import stem
 from mplus_cli.library.stopwords import content_words
 
 SENTENCE_END = re.compile(r"(?<=[.!?…])[\"'”’»)\]]*\s+(?=[\"'“‘«(\[]?[A-ZÀ-ÞА-Я0-9—])|\n{2,}|(?<=[。！？])")
 ABBREVIATION = re.compile(r"\b(?:Mr|Mrs|Ms|Dr|St|Prof|Capt|Col|Gen|Lt|Sgt|Rev|Hon|Esq|Messrs|vs|etc|No|Vol|[A-Z])\.$")
-WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
 LONGEST_SENTENCE = 600  # characters; longer ones are cut at the next clause or word
-NEIGHBOURS = 0.4  # weight of question words that stand only in the sentence before or after
-MEMORY = 0.35  # weight of the memory's score
-EXPECTED = 0.15  # bonus for the kind of word that the question asks for
-HOW_MUCH = re.compile(r"\bhow (?:many|much|old|long|far|tall)\b|\bwhat (?:year|age|number)\b|\bwhen\b")
-WHO_OR_WHERE = re.compile(r"\bwho(?:m|se)?\b|\bname\b|\bcalled\b|\bwhere\b")
-NUMBER = re.compile(
-    r"\d|\b(?:one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|twenty|thirty|forty|fifty|hundred|thousand)\b"
-)
-SUFFIXES = ("ingly", "edly", "ing", "ies", "ied", "ed", "es", "ly", "s", "e")
+NEAR = 0.55  # weight of question words that stand only in the sentence before or after
+AROUND = 0.4  # of those that stand only two or three sentences away
+PAIRS = 0.15  # question words that follow each other here too
+LENGTH = 0.1  # long sentences hold more
+MEMORY = 0.35  # the memory's score
+TEXT = 0.2  # full-text search's score of the chunks here
+KIND = 0.3  # the most that the kind of word which is asked for can add
+NOTHING_NEW = 0.2  # taken from questions, headings, and sentences that only repeat the question
+TOTAL = 1 + PAIRS + LENGTH + MEMORY + TEXT + KIND
+PAIR_DISTANCE = 3  # words
+LONG = 40  # words of a long sentence
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,68 +90,66 @@ def _shortened(text: str, start: int, end: int) -> Iterable[tuple[int, int]]:
     yield start, end
 
 
-def terms(text: str) -> list[str]:
-    """Words of a text as they are compared: case folded, endings cut."""
-    return [stem(word) for word in WORD.findall(text.casefold())]
-
-
-def stem(word: str) -> str:
-    """A word without its commonest English endings: "betrayed" and "betrays" are one."""
-    word = re.sub(r"['’]s?$", "", word)
-    for suffix in SUFFIXES:
-        if word.endswith(suffix) and len(word) - len(suffix) >= 3:
-            return word[: -len(suffix)]
-    return word
-
-
-def question_weights(question: str, chunks: int, frequency: Callable[[str], int]) -> dict[str, float]:
-    """How much each content word of a question counts: log of its rarity over the library's chunks.
-
-    `frequency` says in how many chunks a word stands.
-    """
-    words = content_words(WORD.findall(question)) or WORD.findall(question)
-    return {stem(word.casefold()): log(1 + chunks / (1 + frequency(word))) for word in words}
-
-
-def expects(question: str) -> Callable[[Sentence], bool]:
-    """Whether a sentence holds the kind of word that a question asks for: a name for "who", a number for "how many"."""
-    asked = question.casefold()
-    known = set(terms(question))
-    if HOW_MUCH.search(asked):
-        return lambda sentence: bool(NUMBER.search(sentence.text))
-    if WHO_OR_WHERE.search(asked):
-        return lambda sentence: any(stem(name.casefold()) not in known for name in _names(sentence.text))
-    return lambda sentence: False
-
-
-def _names(text: str) -> list[str]:
-    """Capitalised words that do not begin the text."""
-    return [match.group() for match in re.finditer(r"(?<=[\w,;:\"“”’'] )[A-Z][\w’']+", text) if match.group() != "I"]
-
-
 def score(
     question: str,
     candidates: Sequence[Sentence],
     weights: dict[str, float],
     memory: Callable[[Sentence], float],
+    text: Callable[[Sentence], float] = lambda _: 0.0,
 ) -> list[Scored]:
-    """Candidates with their support, best first; candidates of one document stand in reading order."""
-    total = sum(weights.values()) or 1.0
-    fits = expects(question)
+    """Candidates with their support, best first; candidates of one document stand in reading order.
+
+    `memory` and `text` say how strongly the memory, and full-text search, point at a sentence, 0 to 1.
+    """
+    asked = quest(question, weights)
     scored = []
     for number, sentence in enumerate(candidates):
-        near: set[str] = set()
-        for other in candidates[max(0, number - 1) : number + 2]:
-            if other.document == sentence.document and abs(other.start - sentence.start) < 2 * LONGEST_SENTENCE:
-                near |= other.words
-        inside = sum(weight for word, weight in weights.items() if word in sentence.words)
-        around = sum(weight for word, weight in weights.items() if word in near and word not in sentence.words)
-        overlap = (inside + NEIGHBOURS * around) / total
+        overlap = _overlap(candidates, number, weights)
         recalled = memory(sentence)
-        bonus = EXPECTED if overlap > 0 and fits(sentence) else 0.0
-        support = (overlap + MEMORY * recalled + bonus) / (1 + MEMORY + EXPECTED)
-        scored.append(Scored(sentence, support, overlap, recalled))
+        support = overlap + MEMORY * recalled + TEXT * text(sentence)
+        if overlap > 0:
+            support += _shape(sentence, asked)
+        scored.append(Scored(sentence, max(0.0, support) / TOTAL, overlap, recalled))
     return sorted(scored, key=lambda one: (-one.support, one.sentence.document, one.sentence.start))
+
+
+def _overlap(candidates: Sequence[Sentence], number: int, weights: dict[str, float]) -> float:
+    """Share of the question's words, by weight, that stand in a sentence or, for less, in its neighbours."""
+    inside = candidates[number].words
+    near, around = _words(candidates, number, 1), _words(candidates, number, 3)
+    total = sum(weights.values()) or 1.0
+    found = sum(
+        weight * (1.0 if word in inside else NEAR if word in near else AROUND if word in around else 0.0)
+        for word, weight in weights.items()
+    )
+    return found / total
+
+
+def _words(candidates: Sequence[Sentence], number: int, reach: int) -> set[str]:
+    here = candidates[number]
+    near: set[str] = set()
+    for other in candidates[max(0, number - reach) : number + reach + 1]:
+        if other.document == here.document and abs(other.start - here.start) <= reach * LONGEST_SENTENCE:
+            near |= other.words
+    return near
+
+
+def _shape(sentence: Sentence, asked: Quest) -> float:
+    """What a sentence's order of words, kind, length and novelty add to its overlap."""
+    words = terms(sentence.text)
+    added = asked.bonus(sentence.text) + LENGTH * min(1.0, log(1 + len(words)) / log(1 + LONG))
+    if asked.pairs:
+        added += PAIRS * sum(_follow(words, *pair) for pair in asked.pairs) / len(asked.pairs)
+    return added - (NOTHING_NEW if _says_nothing(sentence, asked) else 0.0)
+
+
+def _follow(words: Sequence[str], first: str, second: str) -> bool:
+    return any(second in words[at + 1 : at + 1 + PAIR_DISTANCE] for at, word in enumerate(words) if word == first)
+
+
+def _says_nothing(sentence: Sentence, asked: Quest) -> bool:
+    """Whether it is a question, or holds no word of content that the question does not hold."""
+    return sentence.text.rstrip("\"'”’»)] ").endswith("?") or sentence.words <= (asked.known | EMPTY)
 
 
 def supported(answer: str, question: str, passages: Iterable[Sentence]) -> Sentence | None:

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from math import exp
 from typing import TYPE_CHECKING
 
-from mplus_cli.assistant.passages import Scored, Sentence, question_weights, score, sentences
+from mplus_cli.assistant.cues import question_weights, widened_query
+from mplus_cli.assistant.passages import Scored, Sentence, score, sentences
 from mplus_cli.assistant.view import Births, View
 from mplus_cli.events import FoundBy
 from mplus_cli.library.library import Library
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 SHARPNESS = 20.0  # scores are compared as exp(20 * score), as in the retriever's training
 MOST_CHUNKS = 16  # chunks whose sentences are weighed, from memory and from text each
-TEXT_CHUNKS = 12  # chunks that full-text search adds
+TEXT_CHUNKS = 64  # chunks that full-text search adds
 Key = tuple[str, int]
 
 
@@ -35,15 +36,22 @@ class Recollection:
     places: dict[Key, list[tuple[int, float]]] = field(default_factory=dict)
     texts: dict[Key, float] = field(default_factory=dict)
 
-    def chunks(self) -> list[Key]:
-        """The chunks worth looking at, the memory's best and the text search's best."""
-        remembered = sorted(self.weights, key=lambda key: -self.weights[key])[:MOST_CHUNKS]
-        return list(dict.fromkeys([*remembered, *list(self.texts)[:MOST_CHUNKS]]))
+    def chunks(self) -> set[Key]:
+        """The chunks worth looking at: the memory's best, the text search's best, and their neighbours."""
+        best = {*self.remembered(), *self.texts}
+        return {(document, number + step) for document, number in best for step in (-1, 0, 1)}
+
+    def remembered(self) -> list[Key]:
+        """The memory's best chunks, best first."""
+        return sorted(self.weights, key=lambda key: -self.weights[key])[:MOST_CHUNKS]
 
     def found_by(self, keys: Sequence[Key]) -> FoundBy:
-        """How the chunks under a passage were found."""
-        best = set(sorted(self.weights, key=lambda key: -self.weights[key])[:MOST_CHUNKS])
-        memory, text = any(key in best for key in keys), any(key in self.texts for key in keys)
+        """How the chunks under a passage were found; a passage beside them was found as they were."""
+        near = {(document, number + step) for document, number in keys for step in (-1, 0, 1)}
+        best = set(self.remembered())
+        memory, text = not best.isdisjoint(keys), not self.texts.keys().isdisjoint(keys)
+        if not memory and not text:
+            memory, text = not best.isdisjoint(near), not self.texts.keys().isdisjoint(near)
         return "both" if memory and text else "text" if text else "memory"
 
 
@@ -61,11 +69,12 @@ def find(
     """The sentences that the memory, and full-text search, bring to a question, best first."""
     if text_search:
         limits = view.until()
-        hits = library.search(question, list(limits), TEXT_CHUNKS, limits)
+        hits = library.search(widened_query(question), list(limits), TEXT_CHUNKS, limits)
         recollection.texts = {(hit.document, hit.chunk): hit.score for hit in hits}
     candidates = candidate_sentences(library, view, recollection)
     weights = question_weights(question, view.chunks, library.chunks_with)
-    return Found(recollection, tuple(score(question, candidates, weights, memory_score(recollection, births))))
+    memory, text = memory_score(recollection, births), text_score(recollection, births)
+    return Found(recollection, tuple(score(question, candidates, weights, memory, text)))
 
 
 def recollect(trace: RetrievalTrace, births: Births) -> Recollection:
@@ -100,18 +109,44 @@ def recollect(trace: RetrievalTrace, births: Births) -> Recollection:
 
 def candidate_sentences(library: Library, view: View, recollection: Recollection) -> list[Sentence]:
     """Sentences of the chunks that were found, each once, in reading order; none reaches behind the view."""
-    ends = {extent.document.id: extent.end for extent in view.extents}
-    found: dict[tuple[str, int], Sentence] = {}
-    for document in ends:
-        keys = [key for key in recollection.chunks() if key[0] == document]
-        if not keys:
+    wanted = recollection.chunks()
+    found: list[Sentence] = []
+    for extent in view.extents:
+        document = extent.document.id
+        numbers = sorted(number for key, number in wanted if key == document and 0 <= number < extent.chunks)
+        if not numbers:
             continue
-        text, chunks = library.text(document)[: ends[document]], library.chunks(document)
-        for _, number in keys:
-            chunk = chunks[number]
-            for sentence in sentences(document, text, chunk.start, chunk.end):
-                found[document, sentence.start] = sentence
-    return [found[key] for key in sorted(found)]
+        text, chunks = library.text(document)[: extent.end], library.chunks(document)
+        for first, last in runs(numbers):
+            some = sentences(document, text, chunks[first].start, chunks[last].end)
+            reached = found[-1].end if found and found[-1].document == document else 0
+            found += [sentence for sentence in some if sentence.start >= reached]
+    return found
+
+
+def runs(numbers: Sequence[int]) -> list[tuple[int, int]]:
+    """Sorted numbers as runs of neighbours, first and last of each."""
+    found: list[tuple[int, int]] = []
+    for number in numbers:
+        if found and number == found[-1][1] + 1:
+            found[-1] = (found[-1][0], number)
+        else:
+            found.append((number, number))
+    return found
+
+
+def text_score(recollection: Recollection, births: Births) -> Callable[[Sentence], float]:
+    """How strongly full-text search points at a sentence: its chunk's score, its neighbours' scores, 0 to 1."""
+    texts = recollection.texts
+    best = max(texts.values(), default=0.0) or 1.0
+
+    def scored(sentence: Sentence) -> float:
+        document, number = births.chunks_at(sentence.document, sentence.start, sentence.end)[0]
+        here = texts.get((document, number), 0.0)
+        beside = texts.get((document, number - 1), 0.0) + texts.get((document, number + 1), 0.0)
+        return (0.5 * here + 0.25 * beside) / best
+
+    return scored
 
 
 def memory_score(recollection: Recollection, births: Births) -> Callable[[Sentence], float]:

@@ -4,7 +4,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mplus_cli.assistant.ask import until_stop
-from mplus_cli.assistant.passages import question_weights, score, sentences, stem, supported
+from mplus_cli.assistant.cues import question_weights
+from mplus_cli.assistant.passages import score, sentences, supported
+from mplus_cli.assistant.stems import stem
 
 TEXT = (
     "Mr. Dashwood had one son. “Who betrayed Pierre?” asked Natasha. It was Dolokhov who betrayed him; nobody knew.\n\n"

@@ -1,0 +1,114 @@
+"""What a question looks for: its words with their weights, and the kind of words that an answer has.
+
+English cues; a question in another language has none of them and is weighed by its words alone.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+from math import log
+
+from mplus_cli.assistant.stems import other_forms, stem
+from mplus_cli.library.stopwords import STOP_WORDS, content_words
+
+WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
+NAME_WEIGHT = 0.75  # of a name in a question: prose says "he" where the question says "Jim"
+NUMBER = re.compile(
+    r"\d|\b(?:one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|\w+teen|(?:twen|thir|for|fif|six|seven|"
+    r"eigh|nine)ty(?:-\w+)?|hundred|thousand|million|once|twice|dozen)\b",
+    re.IGNORECASE,
+)
+TIME = re.compile(
+    r"\d|\b(?:(?:Jan|Febr)uary|March|April|May|June|July|August|(?:Sept|Nov|Dec)ember|October|\w+day|days?|weeks?|"
+    r"months?|years?|hours?|minutes?|century|spring|summer|autumn|winter|morning|noon|evening|night|midnight|o['’]clock|"
+    r"after|before|when|while|until|till)\b"
+)
+NAME = re.compile(r"(?<=[\w,;:\"“”’'] )[A-Z][\w’']+")
+PLACE = re.compile(r"\b(?:in|at|to|from|into|near|on|upon|under|behind|by|inside|through)\b")
+CAUSE = re.compile(r"\b(?:because|since|for|therefore|in order|so|lest|to)\b", re.IGNORECASE)
+COLOUR = re.compile(
+    r"\b(?:black|white|red|green|blue|yellow|brown|gr[ea]y|gold(?:en)?|silver|purple|pink|scarlet|crimson)\b",
+    re.IGNORECASE,
+)
+A_NAME = "a name"  # one that the question does not hold
+KINDS: tuple[tuple[re.Pattern[str], str | re.Pattern[str], float], ...] = (  # asked, expected, how telling
+    (re.compile(r"\bhow (?:many|much|old|long|far|tall|often)\b|\bwhat (?:number|age)\b"), NUMBER, 0.3),
+    (re.compile(r"\bwhen\b|\bwhat (?:year|day|month|time|date)\b"), TIME, 0.1),
+    (re.compile(r"\bwho(?:m|se)?\b|\bname[ds]?\b|\bcalled\b"), A_NAME, 0.2),
+    (re.compile(r"\bwhere\b"), PLACE, 0.05),
+    (re.compile(r"\bwhy\b|\breason\b"), CAUSE, 0.05),
+    (re.compile(r"\bcolou?rs?\b"), COLOUR, 0.2),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Quest:
+    """A question as sentences are compared with it.
+
+    weights: content words, stemmed, and how much each counts. pairs: content words that follow each other. known: all
+    its words. bonus: what a sentence of the kind that is asked for adds, 0 for others.
+    """
+
+    weights: dict[str, float]
+    pairs: tuple[tuple[str, str], ...]
+    known: frozenset[str]
+    bonus: Callable[[str], float]
+
+
+def terms(text: str) -> list[str]:
+    """Words of a text as they are compared: case folded, endings cut."""
+    return [stem(word) for word in WORD.findall(text.casefold())]
+
+
+EMPTY = frozenset(stem(word) for word in STOP_WORDS["en"])
+
+
+def topic(question: str) -> list[str]:
+    """The words of a question that carry its topic."""
+    words = WORD.findall(question)
+    return content_words(words) or words
+
+
+def question_weights(question: str, chunks: int, frequency: Callable[[str], int]) -> dict[str, float]:
+    """How much each content word of a question counts: log of its rarity over the library's chunks, names less.
+
+    `frequency` says in how many chunks a word stands.
+    """
+    names = set(NAME.findall(question))
+    weights: dict[str, float] = {}
+    for word in topic(question):
+        held = min(chunks, frequency(word))
+        weights[stem(word.casefold())] = log(1 + (chunks - held + 0.5) / (held + 0.5)) * (
+            NAME_WEIGHT if word in names else 1.0
+        )
+    return weights
+
+
+def widened_query(question: str) -> str:
+    """A question with other forms of its irregular words, for full-text search."""
+    return " ".join([question, *(form for word in topic(question) for form in other_forms(word))])
+
+
+def quest(question: str, weights: dict[str, float]) -> Quest:
+    """A question taken apart; `weights` of its words as `question_weights` gives them."""
+    order = [stem(word.casefold()) for word in topic(question)]
+    known = frozenset(terms(question))
+    return Quest(weights, tuple(pairwise(order)), known, _bonus(question.casefold(), known))
+
+
+def _bonus(asked: str, known: frozenset[str]) -> Callable[[str], float]:
+    kinds = [(expected, telling) for pattern, expected, telling in KINDS if pattern.search(asked)]
+
+    def bonus(text: str) -> float:
+        return max((telling for expected, telling in kinds if _holds(text, expected, known)), default=0.0)
+
+    return bonus
+
+
+def _holds(text: str, expected: str | re.Pattern[str], known: frozenset[str]) -> bool:
+    if isinstance(expected, re.Pattern):
+        return expected.search(text) is not None
+    return any(stem(name.casefold()) not in known for name in NAME.findall(text) if name != "I")
