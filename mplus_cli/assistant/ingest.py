@@ -191,6 +191,8 @@ def _write_document(
     for chunk in chunks[resume.chunks_read :]:
         if desk.interruption.wanted:
             pen.commit()
+            if not pen.committed:
+                writer.abandon(document.id)
             _stop(desk, document, pen.committed, len(chunks))
         pen.write(ids[before : before + chunk.tokens])
         before += chunk.tokens

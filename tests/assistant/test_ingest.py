@@ -86,6 +86,15 @@ def test_an_interrupted_ingest_ends_with_the_same_bytes(home, model, novel, stop
     assert exported(home, "broken") == exported(home, "unbroken")
 
 
+def test_a_stop_before_the_first_chunk_leaves_no_document(home, model, novel):
+    with pytest.raises(Interrupted):  # noqa: PT012
+        for event in room.ingest([str(novel)], "early", world.settings(model), IngestOptions()):
+            if isinstance(event, Opened):
+                os.kill(os.getpid(), signal.SIGINT)
+    with Library.open(home / "libraries/early") as library:
+        assert library.documents() == []
+
+
 def test_books_are_independent_of_what_was_read_before_them(home, model, tmp_path):
     files = []
     for seed in range(2):
