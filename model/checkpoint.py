@@ -213,7 +213,7 @@ def _restore_rotary(model: MPlus, device: torch.device) -> None:
     """Rotary frequencies are computed, not stored: anew in float32 after the move to another format."""
     with torch.device(device):
         model.llama.model.rotary_emb = LlamaRotaryEmbedding(model.config.llama)
-    if model.config.rope_bf16:
+    if model.config.rope_bf16 or (model.config.published and model.dtype == torch.bfloat16):
         round_rotary_frequencies(model.llama)
 
 

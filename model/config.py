@@ -42,6 +42,7 @@ class MPlusConfig:
     bos_row: bool = True
     start_rows: bool = False  # learned first context instead of a shipped pool
     rope_bf16: bool = False  # rotary frequencies rounded to bf16, as the published model runs
+    published: bool = False  # a published M+ checkpoint: in bf16 its rotary frequencies are always rounded
     merge_every: int = 60  # released policy: writes between merges
     initial_frequency: float = 10.0  # released policy: life counter of a merged row
     decay: float = 1.0
@@ -92,6 +93,7 @@ def from_official(raw: dict[str, Any]) -> MPlusConfig:
         window=ours.get("window", raw.get("max_seq_length", 2048)),
         start_rows=ours.get("start_rows", False),
         rope_bf16=ours.get("rope_bf16", raw.get("torch_dtype", raw.get("dtype")) == "bfloat16" and not ours),
+        published="MPlus" in raw.get("architectures", ()) and not ours,
         prompt=ours.get("prompt", "Question: {question} Answer:"),
         stop=tuple(ours.get("stop", ("\n",))),
         name=ours.get("name", raw.get("_name_or_path") or "mplus"),

@@ -53,10 +53,15 @@ def test_rotary_frequencies_of_a_bf16_checkpoint_are_rounded(tmp_path):
     shutil.copytree(GOLDEN / "model_main", tmp_path / "m")
     raw = json.loads((tmp_path / "m/config.json").read_text())
     (tmp_path / "m/config.json").write_text(json.dumps(raw | {"torch_dtype": "bfloat16"}))
-    frequencies = load(tmp_path / "m", device="cpu", dtype="bfloat16").model.llama.model.rotary_emb.inv_freq
-    assert frequencies.dtype == torch.float32
-    assert torch.equal(frequencies, frequencies.bfloat16().float())
-    exact = load(GOLDEN / "model_main", device="cpu", dtype="bfloat16").model.llama.model.rotary_emb.inv_freq
+    for folder, dtype in (
+        (tmp_path / "m", "bfloat16"),
+        (tmp_path / "m", "float32"),
+        (GOLDEN / "model_main", "bfloat16"),
+    ):
+        frequencies = load(folder, device="cpu", dtype=dtype).model.llama.model.rotary_emb.inv_freq
+        assert frequencies.dtype == torch.float32
+        assert torch.equal(frequencies, frequencies.bfloat16().float())
+    exact = load(GOLDEN / "model_main", device="cpu", dtype="float32").model.llama.model.rotary_emb.inv_freq
     assert not torch.equal(exact, exact.bfloat16().float())
 
 
