@@ -1,0 +1,174 @@
+"""Laws of episodes, spans and masks."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from model.training.data import Corpus, Words, collate, read_corpus, row_indices, sentences, tokenise
+from model.training.losses import each_row_loss, row_scores
+from model.training.needles import HELD_FIRST, NeedleSettings, facts, needle_episode, plant
+from model.training.questions import find_support, memory_question, prompt_question, read_questions
+from model.training.repeats import continuation, random_repeat
+from model.training.searches import question_about, search_in
+
+
+@pytest.fixture(scope="session")
+def words(work: Path) -> Words:
+    return Words(work / "tokenizer.json")
+
+
+@pytest.fixture(scope="session")
+def corpus(words: Words, text_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Corpus:
+    return tokenise(text_folder, words, tmp_path_factory.mktemp("cache") / "text.u16", "*.jsonl*", 10**6)
+
+
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=5), st.integers(1, 12), st.data())
+def test_rows_of_a_span_are_those_its_tokens_left(lengths: list[int], rows: int, data: st.DataObject) -> None:
+    """Mark tokens by number, lay them out as write does, and read the marks back."""
+    total = sum(lengths)
+    start = data.draw(st.integers(0, total))
+    end = data.draw(st.integers(start, total))
+    kept, at = [], 0
+    for length in lengths:
+        tokens = list(range(at, at + length))[-rows:]
+        kept += [-1] * (rows - len(tokens)) + tokens
+        at += length
+    found = [kept[row] for row in row_indices((start, end), lengths, rows)]
+    assert found == [token for token in range(start, end) if token in kept]
+
+
+@given(st.integers(0, 10**6), st.lists(st.integers(1, 5), max_size=4))
+def test_planted_sentences_stand_where_their_spans_say(seed: int, sizes: list[int]) -> None:
+    sentences_ = [[1000 + number] * size for number, size in enumerate(sizes)]
+    tokens, spans = plant(random.Random(seed), list(range(40)), sentences_)
+    assert len(tokens) == 40
+    assert [tokens[a:b] for a, b in spans] == sentences_
+
+
+def test_tokenised_text_is_the_text(words: Words, corpus: Corpus, text_folder: Path) -> None:
+    import json
+
+    first = json.loads((text_folder / "books.jsonl").read_text(encoding="utf-8").splitlines()[0])["text"]
+    assert words.decode(corpus.tokens[: corpus.bounds[1]].tolist()) == first
+
+
+def test_tokenising_twice_reads_the_cache(words: Words, text_folder: Path, tmp_path: Path) -> None:
+    one = tokenise(text_folder, words, tmp_path / "text.u16", "*.jsonl*", 10**6)
+    (tmp_path / "nowhere").mkdir()
+    two = tokenise(tmp_path / "nowhere", words, tmp_path / "text.u16", "*.jsonl*", 10**6)
+    assert (one.tokens == two.tokens).all()
+    assert len(read_corpus(tmp_path / "text.u16").bounds) == len(one.bounds)
+
+
+def test_one_type_episode_has_one_kind_of_fact_and_different_people() -> None:
+    made = facts(random.Random(3), 6, one_type=True, pairs=0.0)
+    assert len({one.question for one in made}) == 6
+    heads = {one.question.split()[0] for one in made}
+    assert len(heads) <= 3
+
+
+def test_held_out_names_are_never_trained_on() -> None:
+    rng = random.Random(0)
+    for _ in range(300):
+        (one,) = facts(rng, 1, one_type=True, pairs=0.2)
+        assert not any(f" {name} " in f" {one.sentence} " for name in HELD_FIRST)
+
+
+def test_prompt_weights_cover_exactly_the_answers(words: Words, corpus: Corpus) -> None:
+    how = NeedleSettings(density=(2,), pairs=0.0)
+    made = needle_episode(random.Random(1), words, corpus, 128, 200, how)
+    inside = {at for a, b in made.answers for at in range(a, b)}
+    assert inside
+    assert all((weight == 1.0) == (at in inside) for at, weight in enumerate(made.weights))
+
+
+def test_support_of_the_first_question_is_its_sentence(words: Words, corpus: Corpus) -> None:
+    made = needle_episode(random.Random(4), words, corpus, 128, 200, NeedleSettings(density=(1,), cloze=0.0, pairs=0.0))
+    (span,) = made.support
+    answer = words.decode(made.prompt[made.answers[0][0] : made.answers[0][1]]).strip()
+    assert answer in words.decode(made.tokens[span[0] : span[1]])
+
+
+def test_repeats_are_found_in_what_was_written(words: Words) -> None:
+    made = random_repeat(random.Random(2), words, 40, 30)
+    written = " ".join(map(str, made.tokens))
+    runs = [at for at, weight in enumerate(made.weights) if weight and made.weights[at - 1]]
+    assert all(f"{made.prompt[at - 1]} {made.prompt[at]}" in written for at in runs)
+
+
+def test_continuation_follows_the_written_text(words: Words, corpus: Corpus) -> None:
+    made = continuation(random.Random(2), corpus, 40, 16, 0.3)
+    whole = " ".join(map(str, corpus.tokens.tolist()))
+    assert " ".join(map(str, made.tokens + made.prompt)) in whole
+
+
+def test_questions_keep_their_answer_out_of_the_question() -> None:
+    rng = random.Random(0)
+    made = [question_about(rng, "Captain Smollett carried the wounded sailor towards Bristol.") for _ in range(60)]
+    assert all(one is not None and one[1] not in one[0].split() for one in made)
+
+
+def test_search_names_the_sentence_it_was_made_from(words: Words, corpus: Corpus) -> None:
+    tokens = corpus.passage(random.Random(1), 120)
+    made = search_in(random.Random(5), words, tokens, 60)
+    assert made is not None
+    asked, answer, (start, end) = made
+    assert answer in words.decode(tokens[start:end])
+    assert (start, end) in sentences(tokens, words.ends)
+    assert words.decode(asked).startswith("Question:")
+
+
+def test_support_is_the_sentence_with_the_answer() -> None:
+    passage = "The fox saw a ship. The queen found the letter. The ship was lost."
+    span = find_support(passage, "Who found the letter?", ("the queen",), "")
+    assert passage[span[0] : span[1]].strip() == "The queen found the letter."
+
+
+def test_question_episodes_hold_passage_and_answer(words: Words, corpus: Corpus, question_folder: Path) -> None:
+    one = read_questions(question_folder, ("fairytaleqa",))[0]
+    rng = random.Random(0)
+    kept = memory_question(rng, words, corpus, one, 400, 200)
+    shown = prompt_question(rng, words, corpus, one, 64, 400)
+    assert kept is not None
+    assert shown is not None
+    assert len(kept.tokens) == 400
+    for episode in (kept, shown):
+        ((a, b),) = episode.answers
+        assert words.decode(episode.prompt[a:b]).strip() in one.answers
+
+
+def test_collated_prompts_are_padded_without_weight(words: Words, corpus: Corpus) -> None:
+    rng = random.Random(0)
+    made = [continuation(rng, corpus, 16, length, 0.3) for length in (5, 9)]
+    batch = collate(made, [8, 8], [])
+    assert batch.prompt.shape == (2, 9)
+    assert batch.weights[0, 5:].sum() == 0
+
+
+@given(st.integers(0, 10**6))
+def test_each_row_loss_is_small_only_when_every_positive_row_wins(seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    positive = torch.rand(3, 20, generator=generator) < 0.3
+    positive[:, 0] = True
+    negative = ~positive
+    negative[:, 1], positive[:, 1] = True, False
+    won = each_row_loss(positive.float(), positive, negative)
+    one_lost = positive.float()
+    one_lost[0, 0] = 0.0
+    assert won < 1e-3
+    assert each_row_loss(one_lost, positive, negative) > 1.0
+
+
+def test_scores_ignore_padded_query_tokens() -> None:
+    generator = torch.Generator().manual_seed(0)
+    queries, keys = torch.randn(2, 5, 4, generator=generator), torch.randn(7, 4, generator=generator)
+    mask = torch.ones(2, 5)
+    mask[1, 3:] = 0
+    padded = row_scores(queries, keys, mask)[1]
+    assert torch.allclose(padded, row_scores(queries[1:, :3], keys, torch.ones(1, 3))[0])

@@ -1,0 +1,127 @@
+"""Laws of the training loop."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from model.errors import ModelError, TrainingError
+from model.training.cli import Sources, prepare, train
+from model.training.loop import Run, batch_loss
+from model.training.memory import write_chunks
+from model.training.stages import Plan, read_plan
+from tests.training.tiny import SHAPE, tiny_stage
+
+
+@pytest.fixture
+def sources(text_folder: Path, question_folder: Path, work: Path) -> Sources:
+    return Sources(text_folder, question_folder, work)
+
+
+def new_run(folder: Path, sources: Sources, resume: bool = False, **changes: object) -> Run:
+    stage = tiny_stage(**changes)
+    return prepare(Plan(SHAPE, {"tiny": stage}, {}), stage, folder, sources, resume, None)
+
+
+def weights(run: Run) -> dict[str, torch.Tensor]:
+    return {name: tensor.clone() for name, tensor in run.model.state_dict().items()}
+
+
+def test_loss_falls_on_repeats(tmp_path: Path, sources: Sources) -> None:
+    run = new_run(tmp_path / "run", sources, steps=40, learning_rate=3e-3, language_weight=0.0, searches=0)
+    losses = [step.losses["repeat"] for step in run.train()]
+    assert sum(losses[-8:]) < sum(losses[:8]) * 0.95
+
+
+def test_resumed_run_equals_an_unbroken_one_bit_for_bit(tmp_path: Path, sources: Sources) -> None:
+    mixture = {"repeat": 0.4, "needle": 0.3, "continuation": 0.3}
+    unbroken = new_run(tmp_path / "one", sources, mixture=mixture)
+    list(unbroken.train())
+    broken = new_run(tmp_path / "two", sources, mixture=mixture)
+    steps = broken.train()
+    for _ in range(3):
+        next(steps)
+    steps.close()  # an interruption: the generator is closed and saves
+    taken_up = new_run(tmp_path / "two", sources, resume=True, mixture=mixture)
+    assert taken_up.step == 3
+    list(taken_up.train())
+    for name, tensor in weights(unbroken).items():
+        assert torch.equal(tensor, weights(taken_up)[name]), name
+
+
+def test_same_seed_gives_the_same_batches(tmp_path: Path, sources: Sources) -> None:
+    one, two = (new_run(tmp_path / name, sources).mixture.batch(5) for name in "ab")
+    assert torch.equal(one.prompt, two.prompt)
+    assert all(torch.equal(a, b) for a, b in zip(one.chunks, two.chunks, strict=True))
+
+
+def test_retriever_loss_touches_only_projections(tmp_path: Path, sources: Sources) -> None:
+    run = new_run(tmp_path / "run", sources, through=False, mixture={"needle": 1.0}, full_share=1.0, batch=6)
+    from model.training.loop import learn_searches
+    from model.training.memory import Searcher
+
+    batch = next(b for step in range(20) if (b := run.mixture.batch(step)).searches)
+    searcher = Searcher(run.model, write_chunks(run.model, batch.chunks), through=False)
+    learn_searches(run.model, batch, searcher, torch.Generator().manual_seed(0))
+    searcher.loss().backward()
+    touched = {name for name, p in run.model.named_parameters() if p.grad is not None and p.grad.abs().sum() > 0}
+    assert touched
+    assert all(name.startswith("retrievers.") for name in touched)
+
+
+def test_every_parameter_learns_in_a_full_step(tmp_path: Path, sources: Sources) -> None:
+    run = new_run(tmp_path / "run", sources, mixture={"needle": 0.5, "continuation": 0.5}, full_share=1.0, batch=6)
+    step = next(s for s in range(30) if (b := run.mixture.batch(s)).searches and len(b.lengths) == 2)
+    loss, _ = batch_loss(run.model, run.mixture.batch(step), run.mixture, step)
+    loss.backward()
+    idle = [name for name, p in run.model.named_parameters() if p.grad is None]
+    assert idle == []
+
+
+def test_folder_without_text_is_named(tmp_path: Path, sources: Sources) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "work").mkdir()
+    (tmp_path / "work" / "tokenizer.json").write_bytes((sources.work / "tokenizer.json").read_bytes())
+    with pytest.raises(ModelError, match="no text in"):
+        new_run(tmp_path / "run", replace(sources, text=tmp_path / "empty", work=tmp_path / "work"))
+
+
+def test_checkpoint_of_another_shape_is_refused(tmp_path: Path, sources: Sources) -> None:
+    list(new_run(tmp_path / "small", sources, steps=1).train())
+    stage = tiny_stage(steps=1)
+    wide = Plan(replace(SHAPE, feed_forward=64), {"tiny": stage}, {})
+    with pytest.raises(TrainingError, match="another shape"):
+        prepare(wide, stage, tmp_path / "wide", sources, False, tmp_path / "small")
+
+
+def test_full_disk_keeps_the_save_before(tmp_path: Path, sources: Sources, monkeypatch: pytest.MonkeyPatch) -> None:
+    from model.training import saves
+
+    run = new_run(tmp_path / "run", sources, steps=2)
+    next(run.train())
+    run.save()
+    before = (tmp_path / "run" / "state" / "model.safetensors").read_bytes()
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(saves, "save_file", full)
+    with pytest.raises(TrainingError, match="could not be saved"):
+        run.save()
+    assert (tmp_path / "run" / "state" / "model.safetensors").read_bytes() == before
+    assert not (tmp_path / "run" / "state.new").exists()
+
+
+def test_unknown_setting_is_named(tmp_path: Path) -> None:
+    (tmp_path / "plan.toml").write_text("[stage.pool]\nstepps = 3\n", encoding="utf-8")
+    with pytest.raises(TrainingError, match=r"stage\.pool\.stepps"):
+        read_plan(tmp_path / "plan.toml")
+
+
+def test_unknown_stage_lists_those_there_are(tmp_path: Path, sources: Sources) -> None:
+    (tmp_path / "plan.toml").write_text("[stage.pool]\nsteps = 3\n", encoding="utf-8")
+    with pytest.raises(TrainingError, match="no stage «pol»"):
+        list(train("pol", tmp_path / "plan.toml", tmp_path / "out", sources))
