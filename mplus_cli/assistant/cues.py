@@ -33,12 +33,23 @@ COLOUR = re.compile(
     r"\b(?:black|white|red|green|blue|yellow|brown|gr[ea]y|gold(?:en)?|silver|purple|pink|scarlet|crimson)\b",
     re.IGNORECASE,
 )
+FEELING = re.compile(
+    r"\b(?:happy|glad|joy\w*|delight\w*|pleas\w+|proud|grateful|thankful|relieved|content\w*|surpris\w+|astonish\w+|"
+    r"amaze\w*|wonder\w*|curious|puzzled|confus\w+|asham\w+|guilt\w*|sorry|sad\w*|sorrow\w*|grie\w+|miserable|"
+    r"unhappy|wretched|despair\w*|lonely|disappoint\w+|jealous\w*|env\w+|ang(?:ry|er)|furious|fury|rage|annoyed|"
+    r"vexed|afraid|fear\w*|fright\w*|terr(?:or|ified)|scared|alarm\w*|anxi\w+|worried|uneasy|nervous|excit\w+|"
+    r"wept|cried|trembl\w+|weary|tired|love\w*|hat(?:e|ed|red))\b",
+    re.IGNORECASE,
+)
 A_NAME = "a name"  # one that the question does not hold
 KINDS: tuple[tuple[re.Pattern[str], str | re.Pattern[str], float], ...] = (  # asked, expected, how telling
     (re.compile(r"\bhow (?:many|much|old|long|far|tall|often)\b|\bwhat (?:number|age)\b"), NUMBER, 0.3),
     (re.compile(r"\bwhen\b|\bwhat (?:year|day|month|time|date)\b"), TIME, 0.1),
     (re.compile(r"\bwho(?:m|se)?\b|\bname[ds]?\b|\bcalled\b"), A_NAME, 0.2),
+    (re.compile(r"\b(?:what|which) (?:city|town|village|country|state|nationality|character|month)\b"), A_NAME, 0.3),
+    (re.compile(r"\bwhere\b"), A_NAME, 0.1),
     (re.compile(r"\bwhere\b"), PLACE, 0.05),
+    (re.compile(r"\bhow (?:did|do|does|is|was|were|will|would) .*\bfeel"), FEELING, 0.3),
     (re.compile(r"\bwhy\b|\breason\b"), CAUSE, 0.05),
     (re.compile(r"\bcolou?rs?\b"), COLOUR, 0.2),
 )

@@ -18,12 +18,12 @@ from mplus_cli.library.stopwords import content_words
 SENTENCE_END = re.compile(r"(?<=[.!?…])[\"'”’»)\]]*\s+(?=[\"'“‘«(\[]?[A-ZÀ-ÞА-Я0-9—])|\n{2,}|(?<=[。！？])")
 ABBREVIATION = re.compile(r"\b(?:Mr|Mrs|Ms|Dr|St|Prof|Capt|Col|Gen|Lt|Sgt|Rev|Hon|Esq|Messrs|vs|etc|No|Vol|[A-Z])\.$")
 LONGEST_SENTENCE = 600  # characters; longer ones are cut at the next clause or word
-NEAR = 0.55  # weight of question words that stand only in the sentence before or after
-AROUND = 0.4  # of those that stand only two or three sentences away
+WORTH = (1.0, 0.55, 0.35, 0.35, 0.2, 0.2, 0.2, 0.2, 0.2)  # of a question word that many sentences away
+WIDEST_BREAK = 40  # characters between two sentences that follow each other
 PAIRS = 0.15  # question words that follow each other here too
 LENGTH = 0.1  # long sentences hold more
 MEMORY = 0.35  # the memory's score
-TEXT = 0.2  # full-text search's score of the chunks here
+TEXT = 0.3  # full-text search's score of the chunks here
 KIND = 0.3  # the most that the kind of word which is asked for can add
 NOTHING_NEW = 0.2  # taken from questions, headings, and sentences that only repeat the question
 TOTAL = 1 + PAIRS + LENGTH + MEMORY + TEXT + KIND
@@ -39,6 +39,7 @@ class Sentence:
     start: int
     end: int
     text: str
+    order: tuple[str, ...] = field(repr=False)
     words: frozenset[str] = field(repr=False)
 
 
@@ -65,7 +66,8 @@ def sentences(document: str, text: str, start: int, end: int) -> list[Sentence]:
 
 
 def _sentence(document: str, text: str, start: int, end: int) -> Sentence:
-    return Sentence(document, start, end, text[start:end], frozenset(terms(text[start:end])))
+    words = tuple(terms(text[start:end]))
+    return Sentence(document, start, end, text[start:end], words, frozenset(words))
 
 
 def _bounds(text: str, start: int, end: int) -> Iterable[tuple[int, int]]:
@@ -103,8 +105,7 @@ def score(
     """
     asked = quest(question, weights)
     scored = []
-    for number, sentence in enumerate(candidates):
-        overlap = _overlap(candidates, number, weights)
+    for sentence, overlap in zip(candidates, overlaps(candidates, weights), strict=True):
         recalled = memory(sentence)
         support = overlap + MEMORY * recalled + TEXT * text(sentence)
         if overlap > 0:
@@ -113,30 +114,40 @@ def score(
     return sorted(scored, key=lambda one: (-one.support, one.sentence.document, one.sentence.start))
 
 
-def _overlap(candidates: Sequence[Sentence], number: int, weights: dict[str, float]) -> float:
-    """Share of the question's words, by weight, that stand in a sentence or, for less, in its neighbours."""
-    inside = candidates[number].words
-    near, around = _words(candidates, number, 1), _words(candidates, number, 3)
-    total = sum(weights.values()) or 1.0
-    found = sum(
-        weight * (1.0 if word in inside else NEAR if word in near else AROUND if word in around else 0.0)
-        for word, weight in weights.items()
-    )
-    return found / total
+def overlaps(candidates: Sequence[Sentence], weights: dict[str, float]) -> list[float]:
+    """For every candidate the share of the question's words, by weight, that stand in it or, for less, near it."""
+    places, total = _places(candidates), sum(weights.values()) or 1.0
+    found = [0.0] * len(candidates)
+    for word, weight in weights.items():
+        for number, distance in enumerate(_distances(candidates, places, word)):
+            if distance < len(WORTH):
+                found[number] += weight * WORTH[distance] / total
+    return found
 
 
-def _words(candidates: Sequence[Sentence], number: int, reach: int) -> set[str]:
-    here = candidates[number]
-    near: set[str] = set()
-    for other in candidates[max(0, number - reach) : number + reach + 1]:
-        if other.document == here.document and abs(other.start - here.start) <= reach * LONGEST_SENTENCE:
-            near |= other.words
-    return near
+def _places(candidates: Sequence[Sentence]) -> list[int]:
+    """Numbers of sentences in their text; a gap between two candidates is wider than any reach."""
+    places = [0] * len(candidates)
+    for number, (one, other) in enumerate(pairwise(candidates), 1):
+        adjacent = one.document == other.document and other.start - one.end < WIDEST_BREAK
+        places[number] = places[number - 1] + (1 if adjacent else len(WORTH))
+    return places
+
+
+def _distances(candidates: Sequence[Sentence], places: Sequence[int], word: str) -> list[int]:
+    """For every candidate how many sentences away the nearest one is that holds a word."""
+    holding = [place for place, sentence in zip(places, candidates, strict=True) if word in sentence.words]
+    distances, index = [], 0
+    for place in places:
+        while index + 1 < len(holding) and abs(holding[index + 1] - place) <= abs(holding[index] - place):
+            index += 1
+        distances.append(abs(holding[index] - place) if holding else len(WORTH))
+    return distances
 
 
 def _shape(sentence: Sentence, asked: Quest) -> float:
     """What a sentence's order of words, kind, length and novelty add to its overlap."""
-    words = terms(sentence.text)
+    words = sentence.order
     added = asked.bonus(sentence.text) + LENGTH * min(1.0, log(1 + len(words)) / log(1 + LONG))
     if asked.pairs:
         added += PAIRS * sum(_follow(words, *pair) for pair in asked.pairs) / len(asked.pairs)
@@ -148,7 +159,7 @@ def _follow(words: Sequence[str], first: str, second: str) -> bool:
 
 
 def _says_nothing(sentence: Sentence, asked: Quest) -> bool:
-    """Whether it is a question, or holds no word of content that the question does not hold."""
+    """Whether it is a question, very short, or holds no word of content that the question does not hold."""
     return sentence.text.rstrip("\"'”’»)] ").endswith("?") or sentence.words <= (asked.known | EMPTY)
 
 
