@@ -16,6 +16,8 @@ from model.training.attention import use_float32_attention
 from model.training.data import Words, tokenise
 from model.training.loop import Run, Step, Validate
 from model.training.mixture import Mixture
+from model.training.pretrained import train_on_base
+from model.training.pretrained_stages import has_base
 from model.training.questions import read_questions
 from model.training.stages import Plan, Stage, read_plan
 from model.training.start import initialise, log_frequencies
@@ -48,11 +50,18 @@ def train(
 ) -> Iterator[Step]:
     """Run one stage of a plan; yields its steps. `start`: the run folder of the stage before.
 
+    A configuration with a [base] trains adapters on that base, see `model.training.pretrained`.
+
     Raises TrainingError for folders without text, unknown settings, checkpoints of another shape and full disks.
     """
-    plan = read_plan(config)
     if threads:
         torch.set_num_threads(threads)
+    if has_base(config):
+        yield from train_on_base(
+            stage, config, sources.text, sources.work, out, resume=resume, start=start, validate=validate, stop=stop
+        )
+        return
+    plan = read_plan(config)
     if stage == TOKENIZER:
         make_tokenizer(plan, sources, out)
         return

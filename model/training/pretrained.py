@@ -57,6 +57,33 @@ def train_pretrained(
         export(Path(plan.base.checkpoint), saved(out), plan.config(chosen), out / "model")
 
 
+def train_on_base(
+    stage: str,
+    config: Path,
+    text: Path,
+    work: Path,
+    out: Path,
+    *,
+    base: Path | None = None,
+    resume: bool = False,
+    start: Path | None = None,
+    validate: Validate | None = None,
+    stop: Callable[[], bool] = lambda: False,
+) -> Iterator[Step]:
+    """`train_pretrained` with a configuration file, in as many processes as were launched; only the first yields."""
+    plan = read_pretrained_plan(config, base)
+    together = join()
+    try:
+        for step in train_pretrained(
+            stage, plan, text, work, out,
+            resume=resume, start=start, together=together, validate=validate, stop=stop,
+        ):  # fmt: skip
+            if together.first:
+                yield step
+    finally:
+        leave(together)
+
+
 def stage_of(plan: PretrainedPlan, name: str) -> PretrainedStage:
     """A stage by its name. Raises TrainingError where the plan has none."""
     if name not in plan.stages:
@@ -111,26 +138,21 @@ def arguments() -> argparse.ArgumentParser:
 
 def run(options: argparse.Namespace) -> None:
     """Do what the command line asks; one line of JSON a step on standard output, from the first process."""
-    plan = read_pretrained_plan(options.config, options.base)
     if options.plan:
+        plan = read_pretrained_plan(options.config, options.base)
         machine = Machine(options.processes, options.sharded, options.tflops)
         print(estimate(plan.config(stage_of(plan, options.stage)), stage_of(plan, options.stage), machine))
         return
     for name in ("text", "work", "out"):
         if getattr(options, name) is None:
             raise TrainingError(f"--{name} is missing", "name the folders --text, --work and --out")
-    together, interruption = join(), Interruption()
-    try:
-        steps = train_pretrained(
-            options.stage, plan, options.text, options.work, options.out,
-            resume=options.resume, start=options.start, together=together, stop=interruption.wanted,
-        )  # fmt: skip
-        for step in steps:
-            if together.first:
-                line = {"step": step.number, "losses": step.losses, "seconds": round(step.seconds, 3)}
-                print(json.dumps(line | {"time": round(time.time())}), flush=True)
-    finally:
-        leave(together)
+    interruption = Interruption()
+    for step in train_on_base(
+        options.stage, options.config, options.text, options.work, options.out, base=options.base,
+        resume=options.resume, start=options.start, stop=interruption.wanted,
+    ):  # fmt: skip
+        line = {"step": step.number, "losses": step.losses, "seconds": round(step.seconds, 3)}
+        print(json.dumps(line | {"time": round(time.time())}), flush=True)
     if interruption.seen:
         raise KeyboardInterrupt
 

@@ -60,13 +60,15 @@ def join() -> Together:
 
     Raises TrainingError where accelerate is not installed but several processes were started.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) < 2:
-        return Together(device=torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    with_gpu, expected = torch.cuda.is_available(), int(os.environ.get("WORLD_SIZE", "1"))
+    if expected < 2:
+        return Together(device=torch.device("cuda" if with_gpu else "cpu"))
     try:
         from accelerate import PartialState
     except ImportError as fault:
         raise TrainingError("several processes need accelerate", "pip install mplus[train]") from fault
-    state = PartialState()
+    state = PartialState(cpu=not with_gpu)  # without the flag every process would believe to be alone on a CPU
+    assert state.num_processes == expected, "processes that do not know of each other would overwrite each other"
     sharded = os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true"
     device = torch.device(state.device.type, state.device.index if state.device.type == "cuda" else None)
     return Together(state.process_index, state.num_processes, device, sharded)

@@ -126,18 +126,16 @@ def estimate(config: MPlusConfig, stage: PretrainedStage, machine: Machine) -> E
 def read_activations(config: MPlusConfig, tokens: int, value: int = HALF) -> float:
     """Bytes that autograd keeps of a sentence read behind the full memory, `value` bytes a number.
 
-    Of a memory row: the inputs of two adapters, its key and value, and both repeated for every query head. Of a
-    token: the inputs and outputs of seven linears, their adapters' inputs with dropout masks, norms and gate.
+    Of a memory row: the inputs of two adapters, and its key and value repeated for every query head. Of a token:
+    norms, residuals, the linears' and adapters' inputs, queries, gate. Of a pair of both: the mask that attention
+    adds. The factors of widths were fitted to what torch 2.13 keeps of models of many shapes.
     """
-    llama, kv = config.llama, config.key_value_dim
-    heads = llama.num_attention_heads * config.head_dim
+    width, inner = config.llama.hidden_size, config.llama.intermediate_size
+    heads = config.llama.num_attention_heads * config.head_dim
     prefix = 1 + config.recall_rows + config.pool_rows
-    row = value * (PER_ROW_WIDTH * llama.hidden_size + 4 * kv + 2 * heads)
-    token = value * (PER_TOKEN_WIDTH * llama.hidden_size + PER_TOKEN_INNER * llama.intermediate_size + 6 * heads)
-    return float(config.layers * (prefix * row + tokens * token))
-
-
-PER_ROW_WIDTH, PER_TOKEN_WIDTH, PER_TOKEN_INNER = 2, 16, 8
+    rows = prefix * (2 * width + 2 * heads)
+    own = tokens * (18 * width + 6 * inner + 4 * heads)
+    return float(value * config.layers * (rows + own + tokens * (prefix + tokens)))
 
 
 def retriever_activations(config: MPlusConfig, tokens: int, value: int = HALF) -> float:

@@ -1,8 +1,9 @@
 """Runs on a pretrained base: resumed ones equal unbroken ones, the checkpoint can be asked, bad input is refused."""
 
 import json
+import random
 import resource
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import islice
@@ -11,18 +12,24 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import LlamaConfig
 
+from model.adapters import READ, using
 from model.checkpoint import load
+from model.config import AdapterConfig, MPlusConfig
 from model.errors import TrainingError
 from model.generate import Memory, Reader, Sampling
 from model.memory import RowTable
 from model.released import ReleasedMemory
-from model.training.lora import BASE, build
+from model.training.lora import BASE, KEY, QUERY, Learner, build, set_learning
 from model.training.pretrained import main, train_pretrained
 from model.training.pretrained_data import tokenise_documents
+from model.training.pretrained_memory import first_state
 from model.training.pretrained_plan import Machine, estimate, read_activations, retriever_activations
-from model.training.pretrained_run import PretrainedRun
+from model.training.pretrained_run import PretrainedRun, half_precision
+from model.training.pretrained_saves import export, saved
 from model.training.pretrained_stages import STAGES, PretrainedPlan, Text, read_pretrained_plan
+from model.training.pretrained_tasks import Seeker, memory_prefix
 from tests.training.pretrained_base import awake, make_base, make_text, plan_of, run_of
 
 
@@ -110,9 +117,6 @@ def test_the_result_loads_in_both_roles_and_can_be_asked(folders, stage):
 
 def test_the_checkpoint_reads_as_the_learner_reads(folders):
     """Merged adapters, shipped pool and recalled rows give the hidden states that training saw."""
-    from model.adapters import READ, using
-    from model.training.pretrained_tasks import memory_prefix
-
     plan = plan_of(folders / "base", steps=9)
     stage = plan.stages["3"]
     run = run_of(plan, stage, folders)
@@ -120,8 +124,6 @@ def test_the_checkpoint_reads_as_the_learner_reads(folders):
     list(run.train())
     run.teacher.state.segments[-1].merged = True  # a checkpoint ships pending rows as merged ones
     run.save()
-    from model.training.pretrained_saves import export, saved
-
     export(folders / "base", saved(run.folder), plan.config(stage), folders / "model")
     ids = torch.tensor([[9, 8, 7, 6]])
     run.learner.eval()
@@ -178,10 +180,20 @@ def test_bfloat16_bases_train_their_adapters_in_float32(folders):
     run = run_of(plan, plan.stages["3"], folders)
     assert run.learner.model.dtype == run.teacher.state.rows.dtype == torch.bfloat16
     assert all(p.dtype == torch.float32 for p in run.learner.learning().values())
-    before = {name: p.detach().clone() for name, p in run.learner.learning().items()}
     assert all(torch.tensor(list(step.losses.values())).isfinite().all() for step in run.train())
-    moved = {name for name, p in run.learner.learning().items() if not torch.equal(p, before[name])}
-    assert any("retrievers.0.key" in name for name in moved), "casts made without gradient must not stay"
+
+
+def test_casts_made_without_gradient_do_not_cost_the_projectors_theirs(folders):
+    """Writing casts the key projectors while nothing is recorded; reading casts them again, with gradient."""
+    plan = plan_of(folders / "base")
+    plan = replace(plan, base=replace(plan.base, dtype="bfloat16"))
+    run = run_of(plan, plan.stages["3"], folders)
+    rng, generator = random.Random(1), torch.Generator().manual_seed(1)
+    with half_precision(run.learner):
+        parts = run.teacher.cat(run.teacher.lesson("cat", rng, 0), rng, generator)
+    parts["retriever"].backward()
+    for group in (QUERY, KEY):
+        assert all(p.grad is not None and p.grad.any() for p in run.learner.groups()[group].values()), group
 
 
 # ------------------------------------------------------------------------------------------------------- bad input
@@ -382,22 +394,56 @@ def test_damaged_states_are_refused(folders):
         trained(plan, folders, "1", "one", resume=True)
 
 
-def kept_bytes(work) -> int:
-    """Bytes that autograd keeps for the backward pass of what `work` computes, each storage once."""
+def kept_bytes(learner: Learner, work: Callable[[], object]) -> int:
+    """Bytes that autograd keeps for the backward pass of some work, each storage once, weights not counted."""
     seen: dict[int, int] = {}
+    weights = {parameter.untyped_storage().data_ptr() for parameter in learner.parameters()}
+    kept: list[torch.Tensor] = []  # held, so that no storage is used twice meanwhile
 
     def keep(tensor: torch.Tensor) -> torch.Tensor:
         storage = tensor.untyped_storage()
-        seen[storage.data_ptr()] = storage.nbytes()
-        kept.append(tensor)
+        if storage.data_ptr() not in weights:
+            seen[storage.data_ptr()] = storage.nbytes()
+            kept.append(tensor)
         return tensor
 
-    kept: list[torch.Tensor] = []
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         work()
     return sum(seen.values())
 
 
-def test_activations_of_the_plan_are_near_what_autograd_keeps(folders):
-    assert read_activations
-    assert retriever_activations
+@pytest.mark.parametrize(("pool", "tokens", "dim"), [(128, 32, 8), (256, 32, 8), (128, 64, 16)])
+def test_activations_of_the_plan_are_near_what_autograd_keeps(pool, tokens, dim):
+    llama = LlamaConfig(
+        hidden_size=64, intermediate_size=224, num_hidden_layers=3, num_attention_heads=8, num_key_value_heads=2,
+        vocab_size=64, attn_implementation="sdpa",
+    )  # fmt: skip
+    config = MPlusConfig(llama, 16, pool, 0, retriever_dim=dim, adapters=AdapterConfig(rank=2))
+    learner = Learner(config)
+    for name, parameter in learner.named_parameters():
+        parameter.requires_grad_(False)
+        if name not in learner.learning():
+            parameter.data = parameter.data.bfloat16()
+    set_learning(learner)
+    state = first_state(config, torch.Generator(), torch.device("cpu"), torch.bfloat16)
+
+    def read(is_sought: bool) -> None:
+        seeker = Seeker(learner, state, -1, tokens, True) if is_sought else None
+        with half_precision(learner), using(learner.model, READ):
+            learner.model.read(torch.zeros(1, tokens, dtype=torch.long), memory_prefix(learner, state, seeker))
+            results.append(seeker)  # what a step adds up afterwards is alive until then
+
+    results: list[Seeker | None] = []
+    plain, sought = kept_bytes(learner, lambda: read(False)), kept_bytes(learner, lambda: read(True))
+    assert 0.9 < plain / read_activations(config, tokens) < 1.1
+    assert 0.8 < (sought - plain) / retriever_activations(config, tokens) < 1.2
+
+
+def test_a_configuration_with_a_base_is_trained_by_the_general_command_too(folders):
+    from model.training.cli import Sources, train
+
+    (folders / "plan.toml").write_text(CONFIG)
+    sources = Sources(folders / "text", None, folders / "work")
+    steps = list(train("mine", folders / "plan.toml", folders / "run", sources, threads=1))
+    assert [step.number for step in steps] == [1, 2, 3]
+    assert load(folders / "run/model", "read", "cpu", "float32").background is not None
