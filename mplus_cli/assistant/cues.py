@@ -41,13 +41,13 @@ FEELING = re.compile(
     r"wept|cried|trembl\w+|weary|tired|love\w*|hat(?:e|ed|red))\b",
     re.IGNORECASE,
 )
-A_NAME = "a name"  # one that the question does not hold
-KINDS: tuple[tuple[re.Pattern[str], str | re.Pattern[str], float], ...] = (  # asked, expected, how telling
+BESIDE = 30  # characters
+KINDS: tuple[tuple[re.Pattern[str], re.Pattern[str], float], ...] = (  # asked, expected, how telling
     (re.compile(r"\bhow (?:many|much|old|long|far|tall|often)\b|\bwhat (?:number|age)\b"), NUMBER, 0.3),
     (re.compile(r"\bwhen\b|\bwhat (?:year|day|month|time|date)\b"), TIME, 0.1),
-    (re.compile(r"\bwho(?:m|se)?\b|\bname[ds]?\b|\bcalled\b"), A_NAME, 0.2),
-    (re.compile(r"\b(?:what|which) (?:city|town|village|country|state|nationality|character|month)\b"), A_NAME, 0.3),
-    (re.compile(r"\bwhere\b"), A_NAME, 0.1),
+    (re.compile(r"\bwho(?:m|se)?\b|\bname[ds]?\b|\bcalled\b"), NAME, 0.2),
+    (re.compile(r"\b(?:what|which) (?:city|town|village|country|state|nationality|character|month)\b"), NAME, 0.3),
+    (re.compile(r"\bwhere\b"), NAME, 0.1),
     (re.compile(r"\bwhere\b"), PLACE, 0.05),
     (re.compile(r"\bhow (?:did|do|does|is|was|were|will|would) .*\bfeel"), FEELING, 0.3),
     (re.compile(r"\bwhy\b|\breason\b"), CAUSE, 0.05),
@@ -112,14 +112,24 @@ def quest(question: str, weights: dict[str, float]) -> Quest:
 
 def _bonus(asked: str, known: frozenset[str]) -> Callable[[str], float]:
     kinds = [(expected, telling) for pattern, expected, telling in KINDS if pattern.search(asked)]
+    content = known - EMPTY
 
     def bonus(text: str) -> float:
-        return max((telling for expected, telling in kinds if _holds(text, expected, known)), default=0.0)
+        return max((telling * _telling(text, expected, content) for expected, telling in kinds), default=0.0)
 
     return bonus
 
 
-def _holds(text: str, expected: str | re.Pattern[str], known: frozenset[str]) -> bool:
-    if isinstance(expected, re.Pattern):
-        return expected.search(text) is not None
-    return any(stem(name.casefold()) not in known for name in NAME.findall(text) if name != "I")
+def _telling(text: str, expected: re.Pattern[str], content: frozenset[str]) -> float:
+    """1 where a word of the kind stands; names and numbers tell half when no word of the question is beside them."""
+    if expected not in (NAME, NUMBER):
+        return float(expected.search(text) is not None)
+    found = 0.0
+    for match in expected.finditer(text):
+        if match.group() == "I" or (expected is NAME and stem(match.group().casefold()) in content):
+            continue
+        beside = text[max(0, match.start() - BESIDE) : match.end() + BESIDE]
+        if not content.isdisjoint(terms(beside)):
+            return 1.0
+        found = 0.5
+    return found
