@@ -239,16 +239,17 @@ def _answer(answer: Answer, streamed: str) -> None:
         if not streamed.strip():
             terminal.out(answer.answer.strip(), style="bold")
         terminal.out("(the model's words)", style="dim")
-    sources(answer.sources, "Nearest passages" if answer.abstained else "Sources")
+    sources(answer.sources, "Nearest passages" if answer.abstained else "Sources", answer.answer)
 
 
-def sources(found: Iterable[Source], heading: str = "Sources") -> None:
-    """Passages with their place, how they were found, and the words that really stand there."""
+def sources(found: Iterable[Source], heading: str = "Sources", said: str = "") -> None:
+    """Passages with their place, how they were found, and the words that really stand there, unless just `said`."""
     for number, source in enumerate(found, 1):
         if number == 1:
             terminal.out(f"\n{heading}", style="bold")
         terminal.out(f"{number:>2}  {terminal.one_line(place_words(source))}", style="cyan")
-        terminal.out(f"    “{terminal.one_line(source.quote)}”")
+        quote = terminal.one_line(source.quote)
+        terminal.out("    the sentence above" if quote == said else f"    “{quote}”")
         recalled = f"{source.share:.0%} of the recalled rows" if source.found_by != "text" else "not recalled"
         terminal.out(f"    {recalled} · found by {FOUND_BY[source.found_by]} · support {source.support:.2f}", "dim")
 
