@@ -59,8 +59,9 @@ def first_state(
 ) -> MemoryState:
     """A pool of random rows that no document wrote, and no long-term row (spec, 7.1)."""
     shape = config.layers, config.pool_rows
-    rows = torch.stack([torch.randn(shape[1], config.llama.hidden_size, generator=generator) for _ in range(shape[0])])
-    return MemoryState(rows.to(device, dtype), torch.full(shape, NOBODY), torch.zeros(shape, dtype=torch.long))
+    width = config.llama.hidden_size
+    layers = [torch.randn(shape[1], width, generator=generator).to(device, dtype) for _ in range(shape[0])]
+    return MemoryState(torch.stack(layers), torch.full(shape, NOBODY), torch.zeros(shape, dtype=torch.long))
 
 
 @torch.no_grad()

@@ -41,11 +41,13 @@ class Sizes:
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """Bytes of one process by part, on its device and in its host memory; seconds of tasks and of the stage."""
+    """Bytes of one process by part, on its device and in its host memory, and of a save of all processes on disk;
+    seconds of tasks and of the stage."""
 
     sizes: Sizes
     device: dict[str, float]
     host: dict[str, float]
+    disk: float
     seconds: dict[str, float]
     shares: dict[str, float]
     contexts: float
@@ -58,6 +60,7 @@ class Estimate:
             lines.append(f"{where} of each of {self.machine.processes} process(es), GiB:")
             lines += [f"  {name:<34}{value / GIB:8.2f}" for name, value in parts.items()]
             lines.append(f"  {'together':<34}{sum(parts.values()) / GIB:8.2f}")
+        lines.append(f"on disk, GiB: {self.disk / GIB:.2f} a save, twice that while one replaces another")
         lines.append(f"seconds of a step at {self.machine.tflops:g} TFLOP/s, with {self.contexts:.1f} chunks written:")
         lines += [
             f"  {name:<12}{self.seconds[name]:8.2f}  in {share:.1%} of steps" for name, share in self.shares.items()
@@ -116,11 +119,13 @@ def estimate(config: MPlusConfig, stage: PretrainedStage, machine: Machine) -> E
     if config.retriever_dim:
         device["activations of the retriever"] = retriever_activations(config, stage.sentence_most)
     host = {"long-term rows": float(HALF * layers * stored * width), "base while it is loaded": float(base)}
+    kept = machine.processes if stage.save_all_memories else 1
+    memories = kept * (device["pool"] + device["long-term keys"] + host["long-term rows"])
     contexts = mean_contexts(stage)
     seconds = {name: work / machine.tflops / 1e12 for name, work in operations(config, stage, contexts).items()}
     shares = task_shares(stage)
     whole = stage.steps * sum(share * seconds[name] for name, share in shares.items())
-    return Estimate(sizes, device, host, seconds, shares, contexts, whole, machine)
+    return Estimate(sizes, device, host, 3 * SINGLE * learned + memories, seconds, shares, contexts, whole, machine)
 
 
 def read_activations(config: MPlusConfig, tokens: int, value: int = HALF) -> float:

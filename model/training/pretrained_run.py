@@ -113,7 +113,9 @@ class PretrainedRun:
         """Write the state beside the old one and rename it into place. Raises TrainingError on a full disk."""
         together = self.together
         recurrence = self.teacher.recurrence.as_dict()
-        parts = [partial(write_memory, self.folder, together.rank, self.teacher.state, recurrence)]
+        parts = []
+        if together.first or self.stage.save_all_memories:
+            parts.append(partial(write_memory, self.folder, together.rank, self.teacher.state, recurrence))
         if together.first:
             about = {"processes": together.count, "seed": self.stage.seed}
             parts.append(partial(write_learning, self.folder, self.learner, self.optimizer, self.step, about))
@@ -122,6 +124,7 @@ class PretrainedRun:
     def resume(self) -> bool:
         """Take up the last save of this folder, to the step; False where there is none.
 
+        Without all memories in it every process goes on from the first one's, and their draws part them again.
         Raises TrainingError where it was made by another number of processes or with another seed.
         """
         if state_folder(self.folder) is None:
@@ -135,7 +138,8 @@ class PretrainedRun:
                     f"the run was made with {key} {about[key]}, not {value}", "resume as it was, or begin with --start"
                 )
         read_learning(state, self.learner, begin=False)
-        self.teacher.state, recurrence = read_memory(state, self.together.rank, self.together.device)
+        rank = self.together.rank if self.stage.save_all_memories else 0
+        self.teacher.state, recurrence = read_memory(state, rank, self.together.device)
         self.teacher.recurrence = Recurrence.from_dict(recurrence)
         read_optimizer(state, self.optimizer)
         self.step = about["step"]
@@ -145,8 +149,8 @@ class PretrainedRun:
         """Begin at step 0 with the weights and the memory of another run: the stage before, or another machine."""
         state = saved(folder)
         read_learning(state, self.learner, begin=True)
-        rank = self.together.rank % int(read_about(state)["processes"])
-        memory, _ = read_memory(state, rank, self.together.device)
+        saved_ranks = len(list(state.glob("memory-*.safetensors")))
+        memory, _ = read_memory(state, self.together.rank % max(1, saved_ranks), self.together.device)
         if (
             memory.rows.shape[0] != self.learner.config.layers
             or memory.rows.shape[2] != self.teacher.state.rows.shape[2]

@@ -60,6 +60,7 @@ class PretrainedStage:
     documents: tuple[Bucket, ...] = (Bucket(0, 1 << 30, 1.0),)
     validate_every: int = 500
     save_every: int = 200
+    save_all_memories: bool = True  # False: only the first process's, and a resumed run is no longer exact
     seed: int = 0
 
     def most_contexts(self, step: int) -> int:

@@ -3,6 +3,8 @@
 import json
 import random
 import resource
+import signal
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -22,8 +24,9 @@ from model.generate import Memory, Reader, Sampling
 from model.memory import RowTable
 from model.released import ReleasedMemory
 from model.training.lora import BASE, KEY, QUERY, Learner, build, set_learning
-from model.training.pretrained import main, train_pretrained
+from model.training.pretrained import Interruption, main, prepare, train_pretrained
 from model.training.pretrained_data import tokenise_documents
+from model.training.pretrained_distributed import Together
 from model.training.pretrained_memory import first_state
 from model.training.pretrained_plan import Machine, estimate, read_activations, retriever_activations
 from model.training.pretrained_run import PretrainedRun, half_precision
@@ -174,6 +177,22 @@ def test_a_memory_offered_to_a_larger_pool_keeps_all_its_rows(folders):
     assert torch.equal(run.teacher.state.rows[:, -before.shape[1] :], before)
 
 
+def test_without_all_memories_every_process_goes_on_from_the_first_ones(folders):
+    plan = plan_of(folders / "base", steps=3, save_all_memories=False)
+    trained(plan, folders, "2", "run")
+    stage = plan.stages["2"]
+    second = prepare(plan, stage, folders / "text", folders / "work", folders / "run", Together(rank=1))
+    first = run_of(plan, stage, folders)
+    assert not torch.equal(first.teacher.state.rows, second.teacher.state.rows)
+    assert first.resume()
+    assert second.resume()
+    assert torch.equal(first.teacher.state.rows, second.teacher.state.rows)
+    whole = replace(stage, save_all_memories=True)
+    lost = prepare(plan, whole, folders / "text", folders / "work", folders / "run", Together(rank=1))
+    with pytest.raises(TrainingError, match="fewer processes"):
+        lost.resume()
+
+
 def test_bfloat16_bases_train_their_adapters_in_float32(folders):
     plan = plan_of(folders / "base", steps=4)
     plan = replace(plan, base=replace(plan.base, dtype="bfloat16"))
@@ -220,6 +239,35 @@ def test_a_full_disk_leaves_the_save_before_whole(folders):
     assert "disk space" in caught.value.remedy
     assert state_files(run.folder) == before
     assert not (run.folder / "state.new").exists()
+
+
+def test_a_save_that_was_cut_off_costs_only_itself(folders):
+    """Killed between the two renames: the save before lies in state.old, the new one is not in place."""
+    plan = plan_of(folders / "base", steps=4)
+    trained(plan, folders, "2", "whole")
+    broken = train_pretrained("2", plan, folders / "text", folders / "work", folders / "broken")
+    list(islice(broken, 2))
+    broken.close()
+    (folders / "broken/state").rename(folders / "broken/state.old")
+    (folders / "broken/state.new").mkdir()
+    (folders / "broken/state.new/learned.safetensors").write_bytes(b"half")
+    trained(plan, folders, "2", "broken", resume=True)
+    assert state_files(folders / "broken") == state_files(folders / "whole")
+    assert not (folders / "broken/state.old").exists()
+
+
+def test_the_first_interruption_waits_for_the_step_and_the_second_does_not():
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    try:
+        interruption = Interruption()
+        assert not interruption.wanted()
+        signal.raise_signal(signal.SIGTERM)
+        assert interruption.wanted()
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    finally:
+        signal.signal(signal.SIGINT, before[0])
+        signal.signal(signal.SIGTERM, before[1])
 
 
 def test_a_full_disk_while_tokenising_leaves_no_half_of_the_tokens(folders):
@@ -359,9 +407,6 @@ def test_the_command_trains_plans_and_refuses(folders, capsys):
 
 
 def run_main(words: list[str]) -> int:
-    import signal
-    import sys
-
     before = sys.argv, signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
     sys.argv = ["pretrained", *words]
     try:
