@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from model.generate import RetrievalTrace
 
 SHARPNESS = 20.0  # scores are compared as exp(20 * score), as in the retriever's training
-MOST_CHUNKS = 16  # chunks whose sentences are weighed, from memory and from text each
+BEST_CHUNKS = 16  # of the memory: what stands in them was found by memory
+MEMORY_CHUNKS = 48  # of the memory: their sentences are weighed
 TEXT_CHUNKS = 64  # chunks that full-text search adds
 Key = tuple[str, int]
 
@@ -38,17 +39,17 @@ class Recollection:
 
     def chunks(self) -> set[Key]:
         """The chunks worth looking at: the memory's best, the text search's best, and their neighbours."""
-        best = {*self.remembered(), *self.texts}
+        best = {*self.remembered(MEMORY_CHUNKS), *self.texts}
         return {(document, number + step) for document, number in best for step in (-1, 0, 1)}
 
-    def remembered(self) -> list[Key]:
+    def remembered(self, count: int) -> list[Key]:
         """The memory's best chunks, best first."""
-        return sorted(self.weights, key=lambda key: -self.weights[key])[:MOST_CHUNKS]
+        return sorted(self.weights, key=lambda key: -self.weights[key])[:count]
 
     def found_by(self, keys: Sequence[Key]) -> FoundBy:
         """How the chunks under a passage were found; a passage beside them was found as they were."""
         near = {(document, number + step) for document, number in keys for step in (-1, 0, 1)}
-        best = set(self.remembered())
+        best = set(self.remembered(BEST_CHUNKS))
         memory, text = not best.isdisjoint(keys), not self.texts.keys().isdisjoint(keys)
         if not memory and not text:
             memory, text = not best.isdisjoint(near), not self.texts.keys().isdisjoint(near)
