@@ -6,6 +6,7 @@ python -m model.evaluation.retrieval CHECKPOINT --text FILE --questions FOLDER
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import random
 from collections.abc import Sequence
@@ -55,12 +56,12 @@ def store(model: MPlus, tokens: Sequence[int], chunk: int) -> Stored:
     count = -(-len(tokens) // chunk)
     bounds = [round(i * len(tokens) / count) for i in range(count + 1)]
     newest, rows = model.start_rows(1), []
-    for low, high in zip(bounds, bounds[1:], strict=False):
+    for low, high in itertools.pairwise(bounds):
         newest, _ = model.write(torch.tensor([tokens[low:high]]), newest)
         rows.append(newest[:, 0])
     whole = torch.cat(rows, 1)
     keys = torch.stack([model.key(layer, whole[layer][None])[0] for layer in range(model.config.layers)])
-    lengths = [high - low for low, high in zip(bounds, bounds[1:], strict=False)]
+    lengths = [high - low for low, high in itertools.pairwise(bounds)]
     return Stored(whole, keys, lengths, model.config.memory_rows)
 
 
