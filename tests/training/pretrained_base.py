@@ -45,13 +45,14 @@ def make_base(folder: Path, layers: int = 2, tied: bool = False) -> Path:
     return folder
 
 
-def make_text(folder: Path, count: int = 12) -> Path:
-    """Documents of 10 to 80 words, JSON Lines."""
+def make_text(folder: Path, count: int = 12, own_words: bool = False) -> Path:
+    """Documents of 10 to 80 words, JSON Lines; with `own_words` no two of them share one."""
     rng = random.Random(3)
     folder.mkdir(parents=True)
     with (folder / "text.jsonl").open("w") as out:
-        for _ in range(count):
-            words = [f"w{rng.randrange(WORDS)}" for _ in range(rng.randint(10, 80))]
+        for number in range(count):
+            known = range(number * WORDS // count, (number + 1) * WORDS // count) if own_words else range(WORDS)
+            words = [f"w{rng.choice(known)}" for _ in range(rng.randint(10, 80))]
             out.write(json.dumps({"text": " ".join(words)}) + "\n")
     return folder
 

@@ -263,7 +263,9 @@ def test_picked_rows_are_those_of_each_layers_own_places():
 @given(st.integers(0, 10_000), st.sampled_from(["1", "2", "3"]), st.integers(1, 5))
 @settings(max_examples=60, deadline=None)
 def test_a_lesson_is_a_piece_of_its_document_in_order(folders, seed, stage, most):
-    teacher = LESSON_TEACHERS.setdefault(stage, teacher_of(folders, stage))
+    if stage not in LESSON_TEACHERS:
+        LESSON_TEACHERS[stage] = teacher_of(folders, stage)
+    teacher = LESSON_TEACHERS[stage]
     made = lesson(random.Random(seed), teacher.source, teacher.stage, most, teacher.instruction)
     tokens, sizes = teacher.source.read(made.document), teacher.stage
     chunks = [token for chunk in made.contexts for token in chunk]

@@ -93,6 +93,16 @@ def test_reading_behind_memory_gets_better_on_documents_that_repeat(folders):
     assert sum(losses[-10:]) < 0.9 * sum(losses[:10])
 
 
+def test_the_retriever_learns_to_tell_documents_apart(folders):
+    text = make_text(folders / "own", count=3, own_words=True)
+    changes = {"pass_ratio": 1.0, "cat": 1.0, "full": 0.0, "repeat": 0.0, "pool_blocks": 8, "steps": 140}
+    plan = plan_of(folders / "base", projector_rate=3e-3, learning_rate=1e-4, **changes)
+    steps = list(train_pretrained("2", plan, text, folders / "work", folders / "learning"))
+    for part in ("cat: retriever", "cat: encoder retriever"):
+        losses = [step.losses[part] for step in steps]
+        assert sum(losses[-30:]) < 0.85 * sum(losses[:30]), part
+
+
 def reader_of(folder: Path) -> Reader:
     checkpoint = load(folder, "read", "cpu", "float32")
     shipped, rows = checkpoint.background, checkpoint.background_rows()
