@@ -16,7 +16,8 @@ import lzma
 import random
 import re
 import time
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -25,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from mplus_cli import listing, terminal
-from mplus_cli.assistant.ask import Session, prompt
+from mplus_cli.assistant.ask import FLOOR, Session, prompt
 from mplus_cli.assistant.ingest import Desk as Reading
 from mplus_cli.assistant.ingest import ingest_document
 from mplus_cli.assistant.interrupt import Interruption
@@ -36,7 +37,7 @@ from mplus_cli.documents.chunking import balanced_chunks
 from mplus_cli.documents.document import Document, document_id
 from mplus_cli.documents.read import read
 from mplus_cli.errors import UsageError
-from mplus_cli.events import IngestOptions, Opened
+from mplus_cli.events import Answered, AskOptions, IngestOptions, Opened
 from mplus_cli.library.library import Library
 from mplus_cli.library.records import ModelIdentity
 from mplus_cli.settings import Settings, load, places
@@ -264,13 +265,83 @@ def passages(name: str, books: Sequence[Book], settings: Settings, text: bool, m
     return outcomes
 
 
+# ------------------------------------------------------------------------------------------- abstaining, own words
+
+
+def strict(sets: dict[str, list[Book]], settings: Settings, text: bool, memory: bool) -> Iterator[dict[str, Any]]:
+    """For every set what --strict does: support of its questions, and of as many that belong to other books."""
+    every = [(book.title, asked) for books in sets.values() for book in books for asked in book.questions]
+    for name, books in sets.items():
+        documents = [document_of(book) for book in books]
+        present: list[float] = []
+        absent: list[float] = []
+        with closing(Session(library_of(name, documents, settings, memory), settings)) as session:
+            for book, document in zip(books, documents, strict=True):
+                asker = Asker(session, document.id, text, memory)
+                outcomes = [outcome(asker, asked, []) for asked in book.questions]
+                present += [one.support for one in outcomes if one.rank is not None and one.rank < 5]
+                others = [asked for title, asked in every if title != book.title]
+                foreign = random.Random(book.title).sample(others, min(len(others), len(book.questions)))
+                absent += [outcome(asker, asked, []).support for asked in foreign]
+        yield {"set": name, **rates(present, absent)}
+
+
+def rates(present: Sequence[float], absent: Sequence[float]) -> dict[str, float]:
+    """Shares at the floor: wrong abstentions where the answer was found, wrong answers where there is none."""
+    pairs = [(one > other) + 0.5 * (one == other) for one in present for other in absent]
+    return {
+        "floor": FLOOR,
+        "present": len(present),
+        "wrong_abstentions": round(sum(one < FLOOR for one in present) / max(1, len(present)), 3),
+        "absent": len(absent),
+        "wrong_answers": round(sum(one >= FLOOR for one in absent) / max(1, len(absent)), 3),
+        "told_apart": round(sum(pairs) / max(1, len(pairs)), 3),
+        "present_tenth": round(sorted(present)[len(present) // 10], 3) if present else 0.0,
+    }
+
+
+def answers(name: str, books: Sequence[Book], settings: Settings, text: bool) -> dict[str, float]:
+    """Token F1 and containment of the model's own words, of the best sentence, and of what is answered."""
+    documents = [document_of(book) for book in books]
+    kinds: dict[str, list[tuple[float, bool]]] = {"words": [], "sentence": [], "answer": []}
+    spoken = 0
+    with closing(Session(library_of(name, documents, settings, True), settings)) as session:
+        for book, document in zip(books, documents, strict=True):
+            options = AskOptions(books=(document.id,), max_tokens=24, text_search=text)
+            for asked in book.questions:
+                *_, event = session.ask(asked.question, options)
+                assert isinstance(event, Answered)
+                answer = event.answer
+                spoken += answer.answer_from == "model"
+                best = next((source.quote for source in answer.sources), "")
+                for kind, said in (("words", answer.model_words or answer.answer), ("sentence", best),
+                                   ("answer", answer.answer)):  # fmt: skip
+                    kinds[kind].append((f1(said, asked.answers), any(one in normal(said) for one in asked.answers)))
+    count = max(1, len(kinds["answer"]))
+    report: dict[str, float] = {"questions": len(kinds["answer"]), "model_answers": round(spoken / count, 3)}
+    for kind, found in kinds.items():
+        report[f"{kind}_f1"] = round(sum(score for score, _ in found) / count, 3)
+        report[f"{kind}_contains"] = round(sum(holds for _, holds in found) / count, 3)
+    return report
+
+
+def f1(said: str, accepted: Sequence[str]) -> float:
+    """Token F1 with the nearest of the accepted answers, as SQuAD counts it."""
+    words = normal(said).split()
+    best = 0.0
+    for one in accepted:
+        common = sum((Counter(words) & Counter(one.split())).values())
+        best = max(best, 2 * common / (len(words) + len(one.split())) if common else 0.0)
+    return best
+
+
 # ------------------------------------------------------------------------------------------------------- command line
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Command line."""
     parser = argparse.ArgumentParser(prog="python -m mplus_cli.measure", description=__doc__.partition("\n")[0])
-    parser.add_argument("what", choices=["passages"])
+    parser.add_argument("what", choices=["passages", "strict", "answers"])
     parser.add_argument("--data", type=Path, required=True, metavar="FOLDER")
     parser.add_argument("--sets", required=True, metavar="NAME,...")
     parser.add_argument("--half", choices=["tune", "test", "all"], default="all", help="passages by their hash")
@@ -282,13 +353,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args(arguments)
     settings = load({"model": options.model})
-    for name in options.sets.split(","):
-        books = read_set(options.data, name, options.half, options.limit)
-        outcomes = passages(name, books, settings, not options.no_text, not options.no_memory)
-        listing.measured({"set": name, "half": options.half, **summary(outcomes)}, options.json)
-        for one in outcomes if options.misses else ():
-            if one.rank != 0:
-                terminal.say(f"{one.rank} {one.question} | {one.best}")
+    text, memory = not options.no_text, not options.no_memory
+    sets = {name: read_set(options.data, name, options.half, options.limit) for name in options.sets.split(",")}
+    if options.what == "strict":
+        for report in strict(sets, settings, text, memory):
+            listing.measured({"half": options.half, **report}, options.json)
+    for name, books in sets.items():
+        if options.what == "answers":
+            found = answers(name, books, settings, text)
+            listing.measured({"set": name, "half": options.half, **found}, options.json)
+        if options.what == "passages":
+            outcomes = passages(name, books, settings, text, memory)
+            listing.measured({"set": name, "half": options.half, **summary(outcomes)}, options.json)
+            for one in outcomes if options.misses else ():
+                if one.rank != 0:
+                    terminal.say(f"{one.rank} {one.question} | {one.best}")
 
 
 if __name__ == "__main__":
