@@ -93,7 +93,8 @@ def load(folder: Path, role: str | None = None, device: str = "auto", dtype: str
 def resolve(device: str, dtype: str) -> tuple[torch.device, torch.dtype]:
     """Where to compute and in which format.
 
-    "auto" takes CUDA in bf16, or the CPU in bf16 where it multiplies bf16 matrices in hardware, else in float32. Raises DeviceError rather than falling back from a GPU that was asked for.
+    "auto" takes CUDA in bf16, or the CPU in bf16 where it multiplies bf16 matrices in hardware, else in float32.
+    Raises DeviceError rather than falling back from a GPU that was asked for.
     """
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"

@@ -15,7 +15,7 @@ from model.adapters import READ, using
 from model.membership import Membership
 from model.memory import RowTable, as_prefix
 from model.mplus import KeysValues, MPlus
-from model.retriever import oldest_first, scores, top_rows
+from model.retriever import chunk_strengths, oldest_first, scores, top_rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,16 +24,19 @@ class Memory:
 
     table: RowTable
     membership: Membership
+    background: int = 0  # rows in front that came with the checkpoint; a block of their own
 
 
 @dataclass(slots=True)
 class RetrievalTrace:
-    """What a prompt recalled: per layer row numbers oldest first with their scores, and the scores of the pool."""
+    """What a prompt recalled, per layer: row numbers oldest first with their scores, the scores of the pool, and how
+    strongly the prompt points at each chunk of the view."""
 
     recalled: list[Tensor] = field(default_factory=list)  # (R,) row numbers
     recalled_scores: list[Tensor] = field(default_factory=list)  # (R,)
     pool: list[Tensor] = field(default_factory=list)  # (n_pool,) row numbers
     pool_scores: list[Tensor] = field(default_factory=list)  # (n_pool,)
+    chunks: list[Tensor] = field(default_factory=list)  # (T,) 0 to 1
 
 
 class RoomyLayer(DynamicLayer):
@@ -104,7 +107,8 @@ class Reader:
             rows = _cyclic(membership, layer, count)
             values = torch.zeros(len(self.memory.table))
         else:
-            values = self._scores(layer, hidden)
+            values, best = self._scores(layer, hidden)
+            trace.chunks.append(chunk_strengths(best))
             rows = self._best(layer, values, count)
         trace.recalled.append(rows)
         trace.recalled_scores.append(values[rows])
@@ -112,10 +116,14 @@ class Reader:
         trace.pool_scores.append(values[pool])
         return rows
 
-    def _scores(self, layer: int, hidden: Tensor) -> Tensor:
+    def _scores(self, layer: int, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        """Scores of all rows (M,), and per prompt token those of the chunks' best rows (n, T)."""
         if not self.model.config.retriever_dim:
-            return torch.zeros(len(self.memory.table))
-        return scores(self.model.query(layer, hidden)[0], self.memory.table.retrieval(layer)).cpu()
+            return torch.zeros(len(self.memory.table)), torch.zeros(hidden.shape[1], 0)
+        queries, keys = self.model.query(layer, hidden)[0], self.memory.table.retrieval(layer)
+        found = scores(queries, keys, self.model.config.memory_rows)
+        written = found.chunks[1:] if self.memory.background else found.chunks
+        return found.rows.cpu(), torch.cat([queries.new_zeros(len(queries), 0).float(), *written], 1).cpu()
 
     def _best(self, layer: int, values: Tensor, count: int) -> Tensor:
         membership = self.memory.membership

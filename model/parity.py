@@ -118,7 +118,7 @@ class ReplayReader(Reader):
         candidates = membership.candidates[layer]
         if f"{name}/scores.{layer}" in golden.names and not membership.cyclic[layer]:
             theirs = golden[f"{name}/scores.{layer}"]
-            self.replay.note("scores", self._scores(layer, hidden)[candidates], theirs)
+            self.replay.note("scores", self._scores(layer, hidden)[0][candidates], theirs)
         if f"{name}/retrieved_order.{layer}" not in golden.names:
             return ours
         recorded = candidates[golden[f"{name}/retrieved_order.{layer}"]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -26,15 +27,44 @@ class Retriever(nn.Module):
         self.key = projector(width, dim, layers)
 
 
-def scores(queries: Tensor, blocks: Iterable[Tensor]) -> Tensor:
-    """Mean over prompt tokens of sigmoid(q . k) for every stored row: (n, h) queries, (M_i, h) keys -> (M,) float32."""
-    parts = [_tile_scores(queries, tile) for block in blocks for tile in block.split(TILE_ROWS)]
-    return torch.cat(parts) if parts else queries.new_zeros(0, dtype=torch.float32)
+class Scores(NamedTuple):
+    """How well stored rows answer a prompt: rows (M,) float32; chunks, for every block the best row of each of its
+    chunks for each prompt token, (n, rows of the block // K)."""
+
+    rows: Tensor
+    chunks: list[Tensor]
+
+
+def scores(queries: Tensor, blocks: Iterable[Tensor], chunk_rows: int = 1) -> Scores:
+    """Mean over prompt tokens of sigmoid(q . k) for every stored row, and the best row of every chunk of `chunk_rows`.
+
+    queries (n, h), blocks of keys (M_i, h). The full score matrix is never held: rows are scored a tile at a time.
+    """
+    tile = max(1, TILE_ROWS // chunk_rows) * chunk_rows
+    rows, chunks = [queries.new_zeros(0, dtype=torch.float32)], []
+    for block in blocks:
+        best = [queries.new_zeros(len(queries), 0, dtype=torch.float32)]
+        for keys in block.split(tile):
+            found = _tile_scores(queries, keys)
+            rows.append(found.mean(0))
+            best.append(found[:, : len(keys) // chunk_rows * chunk_rows].unflatten(1, (-1, chunk_rows)).amax(2))
+        chunks.append(torch.cat(best, 1))
+    return Scores(torch.cat(rows), chunks)
 
 
 def _tile_scores(queries: Tensor, keys: Tensor) -> Tensor:
     products = queries.to(keys.dtype) @ keys.to(queries.device).T  # (n, m)
-    return products.float().sigmoid_().mean(0)  # in bf16 all good rows would tie: its steps below 1 are 0.004
+    return products.float().sigmoid_()  # in bf16 all good rows would tie: its steps below 1 are 0.004
+
+
+def chunk_strengths(best: Tensor) -> Tensor:
+    """How strongly a prompt points at each chunk: (n, T) best rows -> (T,), 0 to 1.
+
+    Late interaction over the retriever's own scores: what each prompt token finds in a chunk, summed, where a token
+    counts the more the fewer chunks hold what it looks for.
+    """
+    rarity = -best.mean(1).clamp(1e-4, 1 - 1e-4).log()  # (n,)
+    return rarity @ best / rarity.sum()
 
 
 def top_rows(values: Tensor, count: int) -> Tensor:

@@ -16,7 +16,7 @@ from model.adapters import WRITE, using
 from model.checkpoint import Background
 from model.config import MPlusConfig
 from model.mplus import MPlus
-from model.retriever import oldest_first, scores, top_rows
+from model.retriever import oldest_first, top_rows
 
 NOBODY = -1  # document of rows that no document wrote
 
@@ -133,11 +133,17 @@ def recall(model: MPlus, state: MemoryState, layer: int, hidden: Tensor) -> Tens
     searched = state.segments if stored >= count else merged
     ages = torch.cat([segment.ages[layer] for segment in searched])
     if stored >= count:
-        keys = [segment.keys[layer] for segment in searched]
-        chosen = top_rows(scores(model.query(layer, hidden)[0], keys).cpu(), count)
+        queries = model.query(layer, hidden)[0]
+        found = torch.cat([mean_score(queries, segment.keys[layer]) for segment in searched])
+        chosen = top_rows(found.cpu(), count)
     else:
         chosen = torch.arange(stored).repeat(-(-count // stored))[-count:]  # too few: all of them, again and again
     return gathered(searched, layer, oldest_first(chosen, ages)).to(state.rows)
+
+
+def mean_score(queries: Tensor, keys: Tensor) -> Tensor:
+    """Mean over query tokens of sigmoid(q . k), in float32: (n, h), (m, h) -> (m,)."""
+    return (queries.to(keys.dtype) @ keys.T).float().sigmoid().mean(0)
 
 
 def gathered(segments: list[Segment], layer: int, numbers: Tensor) -> Tensor:

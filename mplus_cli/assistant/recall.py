@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from model.generate import RetrievalTrace
 
 SHARPNESS = 20.0  # scores are compared as exp(20 * score), as in the retriever's training
+RANKED_CHUNKS = 256  # of the memory: what is ranked at all
 BEST_CHUNKS = 16  # of the memory: what stands in them was found by memory
 MEMORY_CHUNKS = 48  # of the memory: their sentences are weighed
 TEXT_CHUNKS = 64  # chunks that full-text search adds
@@ -79,9 +80,12 @@ def find(
 
 
 def recollect(trace: RetrievalTrace, births: Births) -> Recollection:
-    """Sum a trace over layers; pool rows count for finding sources, not for the share of recalled rows."""
+    """Sum a trace over layers; pool rows count for finding sources, not for the share of recalled rows.
+
+    Chunks are ranked by late interaction (`model.retriever.chunk_strengths`): the rows that enter a layer are few and
+    often of one word, while every stored row was scored for every word.
+    """
     shares: dict[Key, float] = defaultdict(float)
-    weights: dict[Key, float] = defaultdict(float)
     places: dict[Key, list[tuple[int, float]]] = defaultdict(list)
     recalled = 0
     for layer, rows in enumerate(trace.recalled):
@@ -89,7 +93,6 @@ def recollect(trace: RetrievalTrace, births: Births) -> Recollection:
         numbers = rows.tolist() + trace.pool[layer].tolist()
         highest = max(scores, default=0.0)
         relative = [exp(SHARPNESS * (score - highest)) for score in scores]
-        total = sum(relative) or 1.0
         for index, (row, weight) in enumerate(zip(numbers, relative, strict=True)):
             place = births.place(row)
             if place is None:
@@ -98,14 +101,25 @@ def recollect(trace: RetrievalTrace, births: Births) -> Recollection:
             if index < len(rows):
                 shares[key] += 1
                 recalled += 1
-            weights[key] += weight / total
             places[key].append((place.character, weight))
-    best = max(weights.values(), default=1.0)
     return Recollection(
-        {key: share / recalled for key, share in shares.items()},
-        {key: weight / best for key, weight in weights.items()},
-        dict(places),
+        {key: share / recalled for key, share in shares.items()}, chunk_weights(trace, births), dict(places)
     )
+
+
+def chunk_weights(trace: RetrievalTrace, births: Births) -> dict[Key, float]:
+    """How strongly the retriever points at the best chunks, 0 (an average chunk) to 1 (the best one)."""
+    layers = [strengths for strengths in trace.chunks if len(strengths)]
+    if not layers:
+        return {}
+    strengths = sum(layers[1:], layers[0])
+    average, best = float(strengths.mean()), float(strengths.max())
+    values, numbers = strengths.topk(min(RANKED_CHUNKS, len(strengths)))
+    found = {}
+    for value, number in zip(values.tolist(), numbers.tolist(), strict=True):
+        extent, chunk = births.steps[number]
+        found[births.documents[extent], chunk] = (value - average) / ((best - average) or 1.0)
+    return found
 
 
 def candidate_sentences(library: Library, view: View, recollection: Recollection) -> list[Sentence]:

@@ -183,7 +183,7 @@ def memory_of(library: Library, view: View, engine: Engine, cap: int = 0) -> tup
         offset = len(background) if background is not None else 0
         steps = [ViewChunk(one.document.id, number) for one in view.extents for number in range(one.chunks)]
         membership = log_membership(steps, config.layers, rows, config.pool_rows, shipped, offset, cap)
-    return Memory(RowTable(blocks), membership), Births(library, view, rows, offset)
+    return Memory(RowTable(blocks), membership, offset), Births(library, view, rows, offset)
 
 
 def page_words(library: Library, document: str, character: int) -> tuple[int, str]:

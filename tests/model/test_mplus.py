@@ -101,7 +101,7 @@ def test_recalled_rows_are_the_best_outside_of_the_pool_oldest_first():
         assert rows.tolist() == sorted(rows.tolist())
         assert not pool & set(rows.tolist())
         outside = torch.tensor([row for row in range(160) if row not in pool])
-        values = Reader(model, memory)._scores(layer, model.embed(tokens(6))) if layer == 0 else None
+        values = Reader(model, memory)._scores(layer, model.embed(tokens(6)))[0] if layer == 0 else None
         if values is not None:
             assert set(outside[values[outside].topk(16).indices].tolist()) == set(rows.tolist())
 
