@@ -24,7 +24,7 @@ from model.training.lora import Learner
 from model.training.losses import class_balanced_loss, weighted_cross_entropy
 from model.training.pretrained_data import Documents, Lesson, joined, lesson
 from model.training.pretrained_distributed import Together
-from model.training.pretrained_memory import MemoryState, keep_written, recall, write_without_gradient
+from model.training.pretrained_memory import MemoryState, keep_written, mean_score, recall, write_without_gradient
 from model.training.pretrained_stages import PretrainedStage
 
 FULL, CAT, ONE_CHUNK, AGAIN = "full", "cat", "one chunk", "again"
@@ -117,7 +117,7 @@ class Seeker:
             self.encoder_losses.append(self._loss(layer, queries, keys))
 
     def _loss(self, layer: int, queries: Tensor, keys: Tensor) -> Tensor:
-        found = (queries @ keys.T).float().sigmoid().mean(0)
+        found = mean_score(queries, keys)
         positive = (self.state.owners[layer] == self.document).to(found.device)
         return class_balanced_loss(found, positive, ~positive)
 
