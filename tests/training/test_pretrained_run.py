@@ -95,12 +95,12 @@ def test_reading_behind_memory_gets_better_on_documents_that_repeat(folders):
 
 def test_the_retriever_learns_to_tell_documents_apart(folders):
     text = make_text(folders / "own", count=3, own_words=True)
-    changes = {"pass_ratio": 1.0, "cat": 1.0, "full": 0.0, "repeat": 0.0, "pool_blocks": 8, "steps": 140}
-    plan = plan_of(folders / "base", projector_rate=3e-3, learning_rate=1e-4, **changes)
+    changes = {"pass_ratio": 1.0, "cat": 1.0, "full": 0.0, "repeat": 0.0, "pool_blocks": 6, "steps": 100}
+    plan = plan_of(folders / "base", projector_rate=5e-3, learning_rate=1e-4, contexts=((0, 1),), **changes)
     steps = list(train_pretrained("2", plan, text, folders / "work", folders / "learning"))
     for part in ("cat: retriever", "cat: encoder retriever"):
         losses = [step.losses[part] for step in steps]
-        assert sum(losses[-30:]) < 0.85 * sum(losses[:30]), part
+        assert sum(losses[-25:]) < 0.85 * sum(losses[:25]), part
 
 
 def reader_of(folder: Path) -> Reader:
