@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from math import exp
 from typing import TYPE_CHECKING
 
-from mplus_cli.assistant.engine import Engine, load_engine, model_for, translated
+from mplus_cli.assistant.engine import Engine, load_engine, model_for, translated, until_stop
+from mplus_cli.assistant.next import next_events
 from mplus_cli.assistant.passages import Scored, Sentence, supported
 from mplus_cli.assistant.recall import Found, Recollection, find, recollect
 from mplus_cli.assistant.view import Births, View, memory_of, view_of
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from model.generate import Reader, RetrievalTrace
 
 CONFIDENCE = 0.5  # mean probability of an answer token from which the model's own words are the answer
-FLOOR = 0.3  # support under which --strict abstains
+FLOOR = 0.42  # support under which --strict abstains; calibrated in docs/evaluation.md
 PASSAGES = 4  # passages re-read at most
 
 
@@ -236,8 +237,6 @@ class Session:
 
     def next_events(self, options: NextOptions) -> Iterator[NextEvent]:
         """Rank candidate next events, or propose continuations: Loaded, Recalled, Ranked."""
-        from mplus_cli.assistant.next import next_events
-
         yield from next_events(self, options)
 
 
@@ -257,19 +256,3 @@ def widened(text: str, sentence: Sentence) -> tuple[int, int]:
     if at is None:
         return sentence.start, sentence.end
     return near[max(0, at - 1)].start, near[min(len(near) - 1, at + 1)].end
-
-
-def until_stop(pieces: Iterator[str], stops: Sequence[str]) -> Iterator[str]:
-    """Pieces of text up to the first stop string; a leading one is passed over."""
-    seen = ""
-    for piece in pieces:
-        if not seen:
-            piece = piece.lstrip()
-        cut = min((at for at in (piece.find(stop) for stop in stops) if at >= 0), default=-1)
-        seen += piece
-        if cut >= 0:
-            if piece[:cut]:
-                yield piece[:cut]
-            return
-        if piece:
-            yield piece

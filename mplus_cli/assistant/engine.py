@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -121,3 +121,19 @@ def translated() -> Iterator[None]:
         raise NotEnoughSpace(
             "The device has not enough memory for the model.", "Choose --device cpu, or a smaller model."
         ) from error
+
+
+def until_stop(pieces: Iterator[str], stops: Sequence[str]) -> Iterator[str]:
+    """Pieces of text up to the first stop string; a leading one is passed over."""
+    seen = ""
+    for piece in pieces:
+        if not seen:
+            piece = piece.lstrip()
+        cut = min((at for at in (piece.find(stop) for stop in stops) if at >= 0), default=-1)
+        seen += piece
+        if cut >= 0:
+            if piece[:cut]:
+                yield piece[:cut]
+            return
+        if piece:
+            yield piece

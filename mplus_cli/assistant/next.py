@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from math import exp
 from typing import TYPE_CHECKING
 
-from mplus_cli.assistant.ask import Session, Sight, until_stop
-from mplus_cli.assistant.engine import translated
-from mplus_cli.assistant.recall import Found
+from mplus_cli.assistant.engine import translated, until_stop
 from mplus_cli.events import Candidate, NextEvent, NextOptions, Ranked, Recalled, Source, Timing
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from mplus_cli.assistant.ask import Session, Sight
 
 CONTEXT_TOKENS = 160  # of the text before a reading position
 
@@ -76,7 +76,7 @@ def candidate_sources(session: Session, sight: Sight, text: str, options: NextOp
     if not options.top:
         return ()
     _, _, trace = sight.reader.prefill(session.encode(text, 0))
-    found: Found = session.find(sight, text, trace, text_search=False)
+    found = session.find(sight, text, trace, text_search=False)
     return session.sources(sight, found, found.scored[:1])
 
 

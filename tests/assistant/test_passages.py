@@ -1,11 +1,12 @@
 """Sentences and their support: laws and examples."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mplus_cli.assistant.ask import until_stop
-from mplus_cli.assistant.cues import question_weights
-from mplus_cli.assistant.passages import score, sentences, supported
+from mplus_cli.assistant.engine import until_stop
+from mplus_cli.assistant.cues import question_weights, widened_query
+from mplus_cli.assistant.passages import WORTH, overlaps, score, sentences, supported
 from mplus_cli.assistant.stems import stem
 
 TEXT = (
@@ -76,3 +77,61 @@ def test_an_answer_is_supported_by_a_sentence_that_holds_its_new_words():
 def test_an_answer_ends_at_its_stop_string():
     assert "".join(until_stop(iter([" ", "in Pa", "ris\nQues", "tion"]), ["\n"])) == "in Paris"
     assert "".join(until_stop(iter(["\n", "Paris"]), ["\n"])) == "Paris"
+
+
+def best(question, text, frequency=lambda word: 1):
+    found = sentences("d", text, 0, len(text))
+    return score(question, found, question_weights(question, 50, frequency), lambda _: 0.0)[0].sentence.text
+
+
+def test_irregular_forms_are_one_word():
+    assert stem("kept") == stem("keeps") == stem("keeping")
+    assert stem("married") == stem("marry") == stem("marriage")
+    assert stem("stopped") == stem("stops")
+    assert stem("pass") == stem("passed") != stem("pas")
+
+
+@given(st.text(alphabet="abcdeginrsy’s", max_size=14))
+def test_a_stem_is_short_and_stable_in_length(word):
+    assert len(stem(word)) <= max(len(word) + 2, 6)
+
+
+def test_a_search_asks_for_the_other_forms_too():
+    assert {"kept", "keep"} <= set(widened_query("Who kept the inn?").split())
+
+
+def test_a_question_is_no_answer():
+    assert best(
+        "Who stole the golden cup?", "“Who stole the golden cup?” said he. Robert stole the golden cup."
+    ).startswith("Robert")
+
+
+def test_a_number_is_the_answer_to_how_many():
+    text = "The ship had guns of brass. The ship had twelve guns of brass."
+    assert best("How many guns had the ship?", text) == "The ship had twelve guns of brass."
+
+
+def test_a_pronoun_gets_its_name_from_the_sentence_before():
+    text = "Robert Shallow was rich. He lived in Norwich. " + "It rained. " * 12 + "He lived in London."
+    found = sentences("d", text, 0, len(text))
+    weights = question_weights("In what town did Robert Shallow live?", 50, lambda word: 1)
+    ranked = [one.sentence.text for one in score("Where did he live?", found, weights, lambda _: 0.0)]
+    assert ranked.index("He lived in Norwich.") < ranked.index("He lived in London.")
+
+
+@given(st.lists(st.sampled_from(["The dog ran home.", "A cat slept.", "The dog slept."]), min_size=1, max_size=12))
+def test_overlap_is_what_the_nearest_sentence_with_each_word_gives(lines):
+    text = " ".join(lines)
+    found = sentences("d", text, 0, len(text))
+    weights = {stem("dog"): 2.0, stem("slept"): 1.0}
+    for number, overlap in enumerate(overlaps(found, weights)):
+        expected = 0.0
+        for word, weight in weights.items():
+            away = [abs(number - other) for other, one in enumerate(found) if word in one.words]
+            expected += weight * WORTH[min(away)] if away and min(away) < len(WORTH) else 0.0
+        assert overlap == pytest.approx(expected / 3.0)
+
+
+def test_sentences_of_two_documents_are_no_neighbours():
+    one, other = sentences("a", "The dog ran.", 0, 12), sentences("b", "The cat ran.", 0, 12)
+    assert overlaps([*one, *other], {"dog": 1.0}) == [1.0, 0.0]
