@@ -93,6 +93,7 @@ def label_of(element: _Element) -> str:
 
 
 def from_ncx(archive: Archive, path: str) -> Contents:
+    """Titles, levels and targets of an NCX navMap, in reading order."""
     from lxml import etree
 
     chapters: list[Entry] = []

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mplus_cli.assistant.engine import until_stop
 from mplus_cli.assistant.cues import question_weights, widened_query
+from mplus_cli.assistant.engine import until_stop
 from mplus_cli.assistant.passages import WORTH, overlaps, score, sentences, supported
 from mplus_cli.assistant.stems import stem
 
