@@ -154,13 +154,13 @@ def measure(subject: Subject, options: argparse.Namespace) -> None:
     report("bits", subject, options, results)
 
 
-def main() -> None:
+def main(words: Sequence[str] | None = None) -> None:
     """Command line."""
     parser = arguments(__doc__, 240)
     parser.add_argument("--books", type=int, default=BOOKS)
     parser.add_argument("--scored", type=int, default=64, help="tokens scored at each place")
     parser.add_argument("--text-tokens", type=int, nargs="*", help="P; default: what the window leaves")
-    run(measure, parser.parse_args())
+    run(measure, parser.parse_args(words))
 
 
 if __name__ == "__main__":

@@ -122,11 +122,11 @@ def measure(subject: Subject, options: argparse.Namespace) -> None:
     report("events", subject, options, {**shares, **gains, "chance": 1 / CANDIDATES})
 
 
-def main() -> None:
+def main(words: Sequence[str] | None = None) -> None:
     """Command line."""
     parser = arguments(__doc__, 300)
     parser.add_argument("--books", type=int, default=BOOKS)
-    run(measure, parser.parse_args())
+    run(measure, parser.parse_args(words))
 
 
 if __name__ == "__main__":

@@ -279,7 +279,7 @@ def retrieved(
     return found
 
 
-def main() -> None:
+def main(words: Sequence[str] | None = None) -> None:
     """Command line."""
     parser = arguments(__doc__, 200)
     parser.add_argument(
@@ -288,7 +288,7 @@ def main() -> None:
     parser.add_argument("--crowd", type=int, default=CROWD, help="chunks with look-alike facts; 0: leave that out")
     parser.add_argument("--form", choices=FORMS, default="question", help="how a fact is asked for")
     parser.add_argument("--trained-words", action="store_true", help="names and wordings of training, to compare")
-    run(measure, parser.parse_args())
+    run(measure, parser.parse_args(words))
 
 
 if __name__ == "__main__":

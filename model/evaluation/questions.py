@@ -123,12 +123,12 @@ def examples(items: Sequence[Item], said: Sequence[dict[str, str]], count: int) 
     return [{"question": item.question, "right": item.answers[0], **one} for item, one in pairs]
 
 
-def main() -> None:
+def main(words: Sequence[str] | None = None) -> None:
     """Command line."""
     parser = arguments(__doc__, 100)
     parser.add_argument("--sets", nargs="*", default=list(SETS))
     parser.add_argument("--show", type=int, default=3, help="answers of each set to put into the JSON line")
-    run(measure, parser.parse_args())
+    run(measure, parser.parse_args(words))
 
 
 if __name__ == "__main__":
