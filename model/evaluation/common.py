@@ -11,7 +11,7 @@ import json
 import math
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from torch import Tensor
 from model.checkpoint import Checkpoint, load
 from model.errors import ModelError
 from model.generate import Memory, Reader, RetrievalTrace, Sampling, continue_from
-from model.membership import ViewChunk, log_membership
+from model.membership import Membership, ViewChunk, log_membership
 from model.memory import ReadRows, RowTable, join, project
 from model.mplus import MPlus
 from model.tokenizer import TextTokenizer
@@ -130,20 +130,18 @@ class Subject:
                 parts.append(ReadRows(*stored))
         return [join(parts) for parts in found]
 
-    def memory(self, documents: Sequence[Document], long_term: bool = True) -> Memory:
-        """The memory of documents read in this order; without long-term memory nothing but the pool is seen."""
+    def memory(self, documents: Sequence[Document]) -> Memory:
+        """The memory of documents read in this order."""
         blocks = [self.background, *(one.rows for one in documents)]
         table = RowTable([block for block in blocks if block is not None])
         view = [ViewChunk(one.name, number) for one in documents for number in range(len(one.lengths))]
         config, offset = self.config, len(self.background) if self.background is not None else 0
-        membership = log_membership(
-            view, config.layers, config.memory_rows, config.pool_rows, self.shipped, offset
-        )  # fmt: skip
-        return Memory(table, membership if long_term else replace(membership, oldest=len(table)))
+        membership = log_membership(view, config.layers, config.memory_rows, config.pool_rows, self.shipped, offset)
+        return Memory(table, membership)
 
-    def reader(self, documents: Sequence[Document], long_term: bool = True) -> Reader:
+    def reader(self, documents: Sequence[Document]) -> Reader:
         """A reader behind the memory of some documents."""
-        return Reader(self.model, self.memory(documents, long_term))
+        return Reader(self.model, self.memory(documents))
 
     def rows_of(self, document: Document, span: tuple[int, int]) -> list[int]:
         """Row numbers that hold the tokens of a span of a document that comes first in a view."""
@@ -167,6 +165,18 @@ class Subject:
         for stop in self.config.stop:
             text = text.split(stop)[0]
         return text.strip(), trace
+
+
+def pool_only(memory: Memory) -> Memory:
+    """The same pool, and no long-term memory: nothing can be recalled."""
+    count = len(memory.membership.pool[0])
+    if not count:
+        return memory
+    layers = enumerate(memory.membership.pool)
+    keys, values = zip(*(memory.table.gather(layer, rows) for layer, rows in layers), strict=True)
+    retrieval = torch.zeros(len(keys), count, memory.table.blocks[0].retrieval.shape[-1], dtype=torch.bfloat16)
+    rows = ReadRows(torch.stack(keys), torch.stack(values), retrieval)
+    return Memory(RowTable([rows]), Membership([torch.arange(count)] * len(keys), oldest=count))
 
 
 @dataclass(frozen=True, slots=True)

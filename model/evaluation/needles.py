@@ -26,6 +26,7 @@ from model.evaluation.common import (
     background_texts,
     behind,
     held_out_books,
+    pool_only,
     ratio,
     report,
     run,
@@ -33,7 +34,7 @@ from model.evaluation.common import (
     wilson,
 )
 from model.evaluation.questions import normalised
-from model.generate import RetrievalTrace
+from model.generate import Reader, RetrievalTrace
 from model.tokenizer import TextTokenizer
 from model.training import needles as made
 from model.training.data import Span
@@ -196,37 +197,42 @@ def recalled(subject: Subject, episode: Episode, trace: RetrievalTrace) -> tuple
     return found.amax(1).mean().item(), found.mean().item()
 
 
-def ask(subject: Subject, episode: Episode, view: Sequence[Document], long_term: bool, tally: Tally) -> None:
-    """Ask one question behind a view and note how it went."""
-    prompt = subject.tokenizer.encode(episode.fact.prompt)
-    text, trace = subject.answer(subject.reader(view, long_term), prompt)
-    tally.right.append((episode.kind, normalised(text) == normalised(episode.fact.answer)))
-    tally.mistaken.append(normalised(text) in episode.others)
-    found, share = recalled(subject, episode, trace)
-    tally.found.append(found)
-    tally.share.append(share)
+def ask(subject: Subject, episode: Episode, view: Sequence[Document], tallies: dict[bool, Tally]) -> None:
+    """Ask one question behind a view, with long-term memory and without, and note how it went."""
+    prompt, whole = subject.tokenizer.encode(episode.fact.prompt), subject.memory(view)
+    for long_term, memory in ((True, whole), (False, pool_only(whole))):
+        text, trace = subject.answer(Reader(subject.model, memory), prompt)
+        tally = tallies[long_term]
+        tally.right.append((episode.kind, normalised(text) == normalised(episode.fact.answer)))
+        tally.mistaken.append(normalised(text) in episode.others)
+        found, share = recalled(subject, episode, trace)
+        tally.found.append(found)
+        tally.share.append(share)
 
 
-def curves(subject: Subject, episodes: Sequence[Episode], others: Sequence[Document], distances: Sequence[int]) -> dict:
+def curves(
+    subject: Subject, episodes: Sequence[Episode], others: Sequence[Document], distances: Sequence[int]
+) -> dict[tuple[int, bool], Tally]:
     """Both curves: {(distance, with long-term memory): Tally}; where all rows fit the pool the two are one."""
     tallies: dict[tuple[int, bool], Tally] = {}
     for distance in distances:
-        for long_term in (True, False):
-            tally = tallies[distance, long_term] = Tally()
-            for number, episode in enumerate(episodes):
-                ask(subject, episode, behind(episode.document, others, distance, number), long_term, tally)
+        both = {True: Tally(), False: Tally()}
+        for number, episode in enumerate(episodes):
+            ask(subject, episode, behind(episode.document, others, distance, number), both)
+        tallies |= {(distance, long_term): tally for long_term, tally in both.items()}
     return tallies
 
 
-def crowds(subject: Subject, episodes: Sequence[Episode], books: Sequence[Book], options: argparse.Namespace) -> dict:
+def crowds(
+    subject: Subject, episodes: Sequence[Episode], books: Sequence[Book], options: argparse.Namespace
+) -> dict[bool, Tally]:
     """The same questions with look-alike facts in every other chunk."""
-    tallies = {long_term: Tally() for long_term in (True, False)}
+    tallies = {True: Tally(), False: Tally()}
     for kind in sorted({one.kind for one in episodes}):
         others = crowd(subject, books, kind, options, options.crowd)
         chunks = sum(len(one.lengths) for one in others)
         for number, episode in enumerate(one for one in episodes if one.kind == kind):
-            for long_term, tally in tallies.items():
-                ask(subject, episode, behind(episode.document, others, chunks, number), long_term, tally)
+            ask(subject, episode, behind(episode.document, others, chunks, number), tallies)
     return tallies
 
 

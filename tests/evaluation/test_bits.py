@@ -41,8 +41,8 @@ def test_all_arms_are_asked_for_the_same_tokens(subject: Subject, book: bits.Rea
         def __init__(self) -> None:
             self.__dict__.update(subject.__dict__)
 
-        def reader(self, documents, long_term=True):  # type: ignore[no-untyped-def]
-            found = subject.reader(documents, long_term)
+        def reader(self, documents):  # type: ignore[no-untyped-def]
+            found = subject.reader(documents)
 
             class Reader:
                 @staticmethod

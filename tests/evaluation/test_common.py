@@ -11,7 +11,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model.errors import ModelError
-from model.evaluation.common import Subject, background_texts, behind, held_out_books, jsonable, ratio, table, wilson
+from model.evaluation.common import (
+    Subject,
+    background_texts,
+    behind,
+    held_out_books,
+    jsonable,
+    pool_only,
+    ratio,
+    table,
+    wilson,
+)
+from model.generate import Reader
 
 FLOATS = st.floats(-100, 100)
 
@@ -84,12 +95,17 @@ def test_a_view_has_as_many_other_chunks_as_asked_for(subject: Subject, data: Pa
         assert sum(len(one.lengths) for one in view[1:]) == chunks
 
 
-def test_without_long_term_memory_nothing_is_recalled(subject: Subject, data: Path) -> None:
+def test_without_long_term_memory_nothing_is_recalled_and_the_pool_is_the_same(subject: Subject, data: Path) -> None:
     others = subject.write_all(background_texts(subject, held_out_books(data), 40))
-    for long_term in (True, False):
-        _, _, trace = subject.reader(others, long_term).prefill(subject.ids([5, 6, 7]))
-        expected = subject.config.recall_rows if long_term else 0
+    whole = subject.memory(others)
+    small = pool_only(whole)
+    one, other = Reader(subject.model, whole), Reader(subject.model, small)
+    for reader, expected in ((one, subject.config.recall_rows), (other, 0)):
+        _, _, trace = reader.prefill(subject.ids([5, 6, 7]))
         assert [len(rows) for rows in trace.recalled] == [expected] * subject.config.layers
+    for layer in range(subject.config.layers):
+        assert torch.equal(one.pool[layer].keys, other.pool[layer].keys)
+        assert torch.equal(one.pool[layer].values, other.pool[layer].values)
 
 
 def test_rows_of_a_span_hold_its_tokens(subject: Subject) -> None:
