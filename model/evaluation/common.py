@@ -55,7 +55,7 @@ def wilson(hits: int, total: int) -> Estimate:
     z, share = 1.959964, hits / total
     middle = (share + z * z / (2 * total)) / (1 + z * z / total)
     half = z / (1 + z * z / total) * math.sqrt(share * (1 - share) / total + z * z / (4 * total * total))
-    return Estimate(share, min(share, middle - half), max(share, middle + half), total)
+    return Estimate(share, max(0.0, min(share, middle - half)), min(1.0, max(share, middle + half)), total)
 
 
 def ratio(numerators: Sequence[float], denominators: Sequence[float] | None = None, seed: int = 0) -> Estimate:
