@@ -69,12 +69,12 @@ def find(
     library: Library, view: View, births: Births, recollection: Recollection, question: str, text_search: bool
 ) -> Found:
     """The sentences that the memory, and full-text search, bring to a question, best first."""
+    limits = view.until()
     if text_search:
-        limits = view.until()
         hits = library.search(widened_query(question), list(limits), TEXT_CHUNKS, limits)
         recollection.texts = {(hit.document, hit.chunk): hit.score for hit in hits}
     candidates = candidate_sentences(library, view, recollection)
-    weights = question_weights(question, view.chunks, library.chunks_with)
+    weights = question_weights(question, view.chunks, lambda word: library.chunks_with(word, limits))
     memory, text = memory_score(recollection, births), text_score(recollection, births)
     return Found(recollection, tuple(score(question, candidates, weights, memory, text)))
 

@@ -239,10 +239,13 @@ class Library:
         with catalog_errors(self.name):
             return passages.search(self._connection, query, documents, until or {}, limit)
 
-    def chunks_with(self, word: str) -> int:
-        """In how many chunks a word stands, for weighing rare words above common ones."""
+    def chunks_with(self, word: str, until: Mapping[str, int] | None = None) -> int:
+        """In how many chunks a word stands, for weighing rare words above common ones.
+
+        until: only in these documents, before the given chunk of each.
+        """
         with catalog_errors(self.name):
-            return passages.chunks_with(self._connection, word)
+            return passages.chunks_with(self._connection, word, until or {})
 
     def bytes_on_disk(self) -> int:
         """What the library takes on disk, in bytes."""

@@ -75,13 +75,23 @@ def entries(connection: sqlite3.Connection) -> Iterator[tuple[str, int, int]]:
         yield row[0], row[1], row[2]
 
 
-def chunks_with(connection: sqlite3.Connection, word: str) -> int:
-    """In how many chunks a word stands."""
+def chunks_with(connection: sqlite3.Connection, word: str, until: Mapping[str, int]) -> int:
+    """In how many chunks a word stands: the chunks of these documents up to the given ones, or all for none given."""
     expression = match_expression(word)
     if not expression:
         return 0
-    found = connection.execute("SELECT count(*) FROM passages WHERE passages MATCH ?", [expression]).fetchone()
-    return int(found[0])
+    if not until:
+        found = connection.execute("SELECT count(*) FROM passages WHERE passages MATCH ?", [expression]).fetchone()
+        return int(found[0])
+    counted = """
+        SELECT count(*) FROM passages
+        JOIN chunks ON chunks.id = passages.rowid
+        JOIN documents ON documents.number = chunks.document
+        WHERE passages MATCH ? AND documents.id = ? AND chunks.number < ?
+    """
+    return sum(
+        int(connection.execute(counted, [expression, document, end]).fetchone()[0]) for document, end in until.items()
+    )
 
 
 def sizes(connection: sqlite3.Connection) -> list[tuple[int, bytes]]:

@@ -92,12 +92,12 @@ def test_a_book_left_out_is_as_if_it_had_never_been_read(two_books, home, model,
     alone = tmp_path / "book0.md"
     world.read_into("alone", chosen, alone)
     question = "Where does Clara live?"
-    with_both = world.answer("novels", chosen, question, books=("1",), text_search=False)
-    by_itself = world.answer("alone", chosen, question, text_search=False)
-    assert with_both.model_words == by_itself.model_words
-    assert [(one.quote, one.share) for one in with_both.sources] == [
-        (one.quote, one.share) for one in by_itself.sources
-    ]
+    for text_search in (False, True):
+        with_both = world.answer("novels", chosen, question, books=("1",), text_search=text_search)
+        by_itself = world.answer("alone", chosen, question, text_search=text_search)
+        assert with_both.model_words == by_itself.model_words
+        ours, theirs = ([(one.quote, one.share) for one in found.sources] for found in (with_both, by_itself))
+        assert ours == theirs
 
 
 def test_a_forgotten_book_leaves_no_trace_in_answers(two_books, model):
