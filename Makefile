@@ -35,5 +35,12 @@ bench: install
 	$(BIN)/mplus bench write
 	$(BIN)/mplus bench generate
 
+# make train-embedded DATA=folder-with-text-and-qa OUT=runs: repeats the model in the box (about 50 minutes on one core)
+DATA ?= data
+OUT ?= runs
+train-embedded: install
+	$(BIN)/mplus train all --plan embedded --text $(DATA)/text --questions $(DATA)/qa/train \
+	  --work $(OUT)/work --out $(OUT) --threads 1 --resume
+
 clean:
 	rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -14,6 +14,8 @@ from model.errors import TrainingError
 from model.mplus import MPlus
 from model.training.attention import use_float32_attention
 from model.training.data import Words, tokenise
+from model.training.export import export
+from model.training.lexical import begin_searching
 from model.training.loop import Run, Step, Validate
 from model.training.mixture import Mixture
 from model.training.pretrained import train_on_base
@@ -23,7 +25,8 @@ from model.training.stages import Plan, Stage, read_plan
 from model.training.start import initialise, log_frequencies
 from model.training.tokenizer import documents, train_tokenizer
 
-TOKENIZER = "tokenizer"
+TOKENIZER, ALL = "tokenizer", "all"
+FINISHED = "model"  # folder of the checkpoint that the last stage of «all» leaves
 FREQUENCY_SAMPLE = 5_000_000  # tokens counted for the first weights
 
 
@@ -65,10 +68,37 @@ def train(
     if stage == TOKENIZER:
         make_tokenizer(plan, sources, out)
         return
+    if stage == ALL:
+        yield from train_all(plan, out, sources, resume, start, validate, stop)
+        return
     if stage not in plan.stages:
-        raise TrainingError(f"{config.name} has no stage «{stage}»", f"it has: {', '.join([TOKENIZER, *plan.stages])}")
+        raise TrainingError(
+            f"{config.name} has no stage «{stage}»", f"it has: {', '.join([TOKENIZER, ALL, *plan.stages])}"
+        )
     run = prepare(plan, plan.stages[stage], out, sources, resume, start)
     yield from run.train(validate, stop)
+
+
+def train_all(
+    plan: Plan,
+    out: Path,
+    sources: Sources,
+    resume: bool,
+    start: Path | None,
+    validate: Validate | None,
+    stop: Callable[[], bool],
+) -> Iterator[Step]:
+    """The tokenizer, then every stage of the plan in a folder of its own, then the checkpoint in out/model."""
+    if not (sources.work / "tokenizer.json").exists():
+        make_tokenizer(plan, sources, out)
+    for name, stage in plan.stages.items():
+        run = prepare(plan, stage, out / name, sources, resume, start)
+        yield from run.train(validate, stop)
+        if stop():
+            return
+        start = out / name
+    assert start is not None, "a plan has stages"
+    export(start, out / FINISHED)
 
 
 def prepare(plan: Plan, stage: Stage, out: Path, sources: Sources, resume: bool, start: Path | None) -> Run:
@@ -95,6 +125,8 @@ def prepare(plan: Plan, stage: Stage, out: Path, sources: Sources, resume: bool,
         return run
     if start is not None and not Run(start, model, run.mixture).resume(weights_only=True):
         raise TrainingError(f"{start} holds no saved run", "name the folder of a stage that has run")
+    if stage.lexical:
+        begin_searching(model, corpus, stage.seed, layers=stage.lexical_layers)
     return run
 
 

@@ -8,6 +8,7 @@ fitted by ridge regression on what the layers really hold; training goes on from
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -16,28 +17,29 @@ from model.mplus import KeysValues, MPlus
 from model.training.data import Corpus
 from model.training.memory import no_memory
 
-MATCHED = 9.0  # q . k of a rare token with itself
-OFFSET = 4.0  # taken from every q . k, so that unlike tokens score near 0
+MATCHED = 25.0  # q . k of a rare token with itself
+OFFSET = 8.0  # taken from every q . k, so that unlike tokens score near 0
 RARE = 9.0  # minus log probability from which on a token counts in full
 FREQUENT = 4.0  # and below which it does not count
 RIDGE = 0.01
 
 
 @torch.no_grad()
-def begin_searching(model: MPlus, corpus: Corpus, seed: int = 0, passages: int = 48) -> list[float]:
-    """Set the projections of every layer; returns the share of variance that the keys explain in each."""
+def begin_searching(
+    model: MPlus, corpus: Corpus, seed: int = 0, passages: int = 200, layers: Sequence[int] = ()
+) -> list[float]:
+    """Set the projections of every layer, or of those named; returns how much of its goal each layer's keys explain."""
     rng, generator = random.Random(seed), torch.Generator().manual_seed(seed)
     chunk = model.config.chunk_tokens
     ids = torch.tensor([corpus.passage(rng, chunk) for _ in range(passages)])
-    counts = torch.bincount(
-        torch.from_numpy(corpus.tokens[:5_000_000].astype("int64")), minlength=model.config.llama.vocab_size
-    )
+    sample = torch.from_numpy(corpus.tokens[:5_000_000].astype("int64"))
+    counts = torch.bincount(sample, minlength=model.config.llama.vocab_size)
     rarity = -((counts + 1) / counts.sum()).log()
     weight = ((rarity - FREQUENT) / (RARE - FREQUENT)).clamp(0.0, 1.0)
     entering, rows = states(model, ids)
     embeddings = model.llama.model.embed_tokens.weight
     explained = []
-    for layer in range(model.config.layers):
+    for layer in layers or range(model.config.layers):
         picture = torch.randn(embeddings.shape[1], model.config.retriever_dim - 1, generator=generator)
         drawn = (embeddings - embeddings.mean(0)) @ picture
         goal = (drawn / drawn.norm(dim=1, keepdim=True) * weight[:, None] * MATCHED**0.5)[ids].flatten(0, 1)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from model.mplus import MPlus
-from model.training.data import Batch, Search
+from model.training.data import Batch
 from model.training.losses import weighted_cross_entropy
 from model.training.memory import (
     Searcher,
@@ -21,11 +21,13 @@ from model.training.memory import (
     live,
     no_memory,
     own_memory,
+    padded,
     search_losses,
     targets_of,
     write_chunks,
 )
 from model.training.mixture import Mixture
+from model.training.retriever import Shelves, only_projections
 from model.training.stages import Stage, as_dict
 
 Validate = Callable[[MPlus], dict[str, float]]
@@ -121,16 +123,6 @@ def learn_searches(model: MPlus, batch: Batch, searcher: Searcher, generator: to
     search_losses(model, searcher, ids, mask, targets, pool)
 
 
-def padded(searches: list[Search]) -> tuple[Tensor, Tensor]:
-    """Queries (Q, n) padded on the right, and their mask."""
-    width = max(len(s.query) for s in searches)
-    ids, mask = torch.zeros(len(searches), width, dtype=torch.long), torch.zeros(len(searches), width)
-    for row, search in enumerate(searches):
-        ids[row, : len(search.query)] = torch.tensor(search.query)
-        mask[row, : len(search.query)] = 1
-    return ids, mask
-
-
 def prompt_loss(model: MPlus, hidden: Tensor, batch: Batch, parts: dict[str, Tensor]) -> Tensor:
     """Cross-entropy of the prompt tokens by their weights; keeps the loss of each kind of episode apart."""
     weights = batch.weights[:, 1:]
@@ -168,6 +160,9 @@ class Run:
 
     def __init__(self, folder: Path, model: MPlus, mixture: Mixture) -> None:
         self.folder, self.model, self.mixture, self.stage = folder, model, mixture, mixture.stage
+        self.shelves = Shelves(model, mixture.words, mixture.corpus, mixture.questions, mixture.stage)
+        if self.stage.alone or self.stage.frozen:
+            only_projections(model)
         self.optimizer = optimizer_for(model, self.stage)
         self.step = 0
 
@@ -194,9 +189,11 @@ class Run:
         started = time.perf_counter()
         for group in self.optimizer.param_groups:
             group["lr"] = rate_at(self.stage, self.step) * group["scale"]
-        batch = self.mixture.batch(self.step)
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=self.stage.bfloat16):
-            loss, parts = batch_loss(self.model, batch, self.mixture, self.step)
+            if self.stage.alone:
+                loss, parts = self.shelves.loss(self.step)
+            else:
+                loss, parts = batch_loss(self.model, self.mixture.batch(self.step), self.mixture, self.step)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         learning = [p for p in self.model.parameters() if p.grad is not None]

@@ -16,7 +16,7 @@ def weighted_cross_entropy(logits: Tensor, targets: Tensor, weights: Tensor) -> 
 
 
 def row_scores(queries: Tensor, keys: Tensor, mask: Tensor) -> Tensor:
-    """Mean over query tokens of sigmoid(q . k): (Q, n, h), (M, h), mask (Q, n) -> (Q, M), as the product scores rows."""
+    """Mean over query tokens of sigmoid(q . k): (Q, n, h), (M, h), mask (Q, n) -> (Q, M), as a reader does."""
     products = (queries @ keys.T).sigmoid()  # (Q, n, M)
     return torch.bmm((mask / mask.sum(1, keepdim=True).clamp_min(1)).to(products.dtype)[:, None], products)[
         :, 0
@@ -35,6 +35,15 @@ def each_row_loss(scores: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
     count = positive.sum(1)
     per_query = (losses * positive).sum(1) / count.clamp_min(1)
     return per_query.sum() / (count > 0).sum().clamp_min(1)
+
+
+def any_row_loss(scores: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
+    """InfoNCE of the best positive rows together: one row of the sentence that stands out is enough."""
+    sharp = scores * SHARPNESS
+    found = sharp.masked_fill(~positive, -1e9).logsumexp(1)
+    against = sharp.masked_fill(~negative, -1e9).logsumexp(1)
+    asked = positive.any(1)
+    return (F.softplus(against - found) * asked).sum() / asked.sum().clamp_min(1)
 
 
 def class_balanced_loss(scores: Tensor, positive: Tensor, negative: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from model.mplus import KeysValues, MPlus
-from model.training.data import Batch, Span, row_indices
+from model.training.data import Batch, Search, Span, row_indices
 from model.training.losses import each_row_loss, row_scores
 
 NEIGHBOURS = 24  # rows after a sentence still speak of it: neither found nor avoided
@@ -79,14 +79,19 @@ class Searcher:
     def keys(self, layer: int) -> Tensor:
         """(B * T * K, h)"""
         if layer not in self._keys:
-            rows = self.written.rows[layer].flatten(0, 1)[None]
-            self._keys[layer] = self.model.key(layer, rows if self.through else rows.detach())[0]
+            normed = self._normed(layer, self.written.rows[layer].flatten(0, 1))
+            self._keys[layer] = self.model.retrievers[layer].key(normed)
         return self._keys[layer]
 
     def score(self, layer: int, hidden: Tensor, mask: Tensor) -> Tensor:
         """(Q, n, d) hidden states that enter the layer -> (Q, B * T * K)."""
-        queries = self.model.query(layer, hidden if self.through else hidden.detach())
+        queries = self.model.retrievers[layer].query(self._normed(layer, hidden))
         return row_scores(queries, self.keys(layer), mask)
+
+    def _normed(self, layer: int, hidden: Tensor) -> Tensor:
+        """What the projections read. The norm has a weight too: it is cut off behind it, not before."""
+        normed = self.model.normed(layer, hidden)
+        return normed if self.through else normed.detach()
 
     def learn(self, layer: int, hidden: Tensor, mask: Tensor, targets: Targets) -> Tensor:
         """Score, and keep the loss of this layer."""
@@ -186,7 +191,18 @@ def search_losses(
         return model.project_layer(layer, rows[layer][None].expand(len(ids), -1, -1))
 
     last = model.config.layers - 1
-    entering = model.embed(ids)
-    for _, entering in zip(range(last), model.layers_behind(entering, prefix_of), strict=False):
-        pass  # the last layer itself need not run: only what enters it is asked
-    searcher.learn(last, entering, mask, targets)
+    hidden = model.embed(ids)
+    outputs = model.layers_behind(hidden, prefix_of)
+    for _ in range(last):  # the last layer itself need not run: only what enters it is asked
+        hidden = next(outputs)
+    searcher.learn(last, hidden, mask, targets)
+
+
+def padded(searches: list[Search]) -> tuple[Tensor, Tensor]:
+    """Queries (Q, n) padded on the right, and their mask."""
+    width = max(len(s.query) for s in searches)
+    ids, mask = torch.zeros(len(searches), width, dtype=torch.long), torch.zeros(len(searches), width)
+    for row, search in enumerate(searches):
+        ids[row, : len(search.query)] = torch.tensor(search.query)
+        mask[row, : len(search.query)] = 1
+    return ids, mask

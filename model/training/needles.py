@@ -11,22 +11,81 @@ from dataclasses import dataclass
 
 from model.training.data import Corpus, Episode, Span, Words, flatten
 
-FIRST = ["Anna", "Marla", "Tom", "Peter", "Alice", "Rosa", "Henry", "Oscar", "Lucy", "Emma", "Victor", "Hugo", "Clara", "Martin", "Simon", "Julia", "Nora", "Felix", "Bruno", "Irene", "Daniel", "Sarah", "Paul", "Maria", "George", "Helen", "Jack", "Kate", "Leo", "Mona", "Otto", "Ruth", "Walter", "Ella", "Frank", "Grace", "Ivan", "Jane", "Karl", "Lily", "Robert", "Mary", "William", "Edward", "Arthur", "Charles", "Fanny", "Dora", "Philip", "Bertha", "Ned", "Polly", "Giles", "Hester", "Ambrose", "Flora", "Percy"]
-LAST = ["Quint", "Baker", "Stone", "Miller", "Wood", "Hill", "King", "Brook", "Field", "Hall", "Grey", "Ford", "West", "Lake", "Cook", "Fox", "Park", "Rose", "Snow", "Bird", "Marsh", "Black", "Swan", "Cole", "Wells", "Hart", "Bell", "Penn", "Lamb", "Moss", "Barton", "Carver", "Dalton", "Ellis", "Foster", "Graham", "Harding", "Jervis", "Kemp", "Lowe", "Morton", "Norris", "Parsons", "Ransome", "Selby", "Talbot", "Vernon", "Wilmot", "Yates", "Drew"]
-HELD_FIRST = ["Agnes", "Ralph", "Miriam", "Edgar", "Sophie", "Conrad", "Bridget", "Cyril", "Matilda", "Rupert", "Wilfred", "Harriet"]
-HELD_LAST = ["Thorn", "Castle", "Winter", "Drake", "Finch", "Archer", "Plover", "Hawkes", "Merton", "Sloane", "Bray", "Chester"]
-SYLLABLES = [
-    a + b for a in ["b", "d", "f", "g", "k", "l", "m", "n", "p", "r", "s", "t", "v", "z", "br", "tr", "st", "kl"] for b in ["a", "e", "i", "o", "u", "an", "or", "el", "im", "ut"]
-]
 
-CITY = ["Paris", "London", "Rome", "Berlin", "Madrid", "Vienna", "Oslo", "Dublin", "Prague", "Athens", "Lisbon", "Cairo", "Boston", "Delhi", "Tokyo", "Moscow", "Warsaw", "Geneva", "Naples", "York", "Bristol", "Dover", "Bath", "Leeds", "Florence", "Venice", "Hamburg", "Brussels", "Edinburgh", "Glasgow"]
-HELD_CITY = ["Lima", "Zurich", "Bergen", "Havana", "Milan", "Riga", "Exeter", "Plymouth", "Genoa", "Seville"]
-JOB = ["baker", "doctor", "teacher", "sailor", "farmer", "painter", "lawyer", "tailor", "soldier", "judge", "cook", "hunter", "nurse", "singer", "writer", "smith"]
-COLOUR = ["red", "blue", "green", "white", "black", "brown", "yellow", "grey", "golden", "silver"]
-ANIMAL = ["dog", "cat", "horse", "bird", "fox", "cow", "sheep", "pig", "goat", "mouse", "bear", "wolf", "parrot", "monkey", "donkey", "hen"]
-THING = ["key", "ring", "letter", "map", "coin", "book", "lamp", "knife", "watch", "box"]
-PLACE = ["kitchen", "garden", "tower", "cellar", "church", "forest", "castle", "stable", "library", "attic", "barn", "mill", "harbour", "cave"]
-FOOD = ["bread", "cheese", "apples", "soup", "rice", "honey", "cake", "fish", "eggs", "milk", "pears", "nuts", "pie", "ham"]
+def many(text: str) -> list[str]:
+    """Words of a list."""
+    return text.split()
+
+
+FIRST = many(
+    """
+    Anna Marla Tom Peter Alice Rosa Henry Oscar Lucy Emma Victor Hugo Clara Martin Simon Julia Nora Felix
+    Bruno Irene Daniel Sarah Paul Maria George Helen Jack Kate Leo Mona Otto Ruth Walter Ella Frank Grace
+    Ivan Jane Karl Lily Robert Mary William Edward Arthur Charles Fanny Dora Philip Bertha Ned Polly Giles
+    Hester Ambrose Flora Percy
+    """
+)
+LAST = many(
+    """
+    Quint Baker Stone Miller Wood Hill King Brook Field Hall Grey Ford West Lake Cook Fox Park Rose Snow Bird
+    Marsh Black Swan Cole Wells Hart Bell Penn Lamb Moss Barton Carver Dalton Ellis Foster Graham Harding
+    Jervis Kemp Lowe Morton Norris Parsons Ransome Selby Talbot Vernon Wilmot Yates Drew
+    """
+)
+HELD_FIRST = many(
+    """
+    Agnes Ralph Miriam Edgar Sophie Conrad Bridget Cyril Matilda Rupert Wilfred Harriet
+    """
+)
+HELD_LAST = many(
+    """
+    Thorn Castle Winter Drake Finch Archer Plover Hawkes Merton Sloane Bray Chester
+    """
+)
+SYLLABLES = [a + b for a in many("b d f g k l m n p r s t v z br tr st kl") for b in many("a e i o u an or el im ut")]
+
+CITY = many(
+    """
+    Paris London Rome Berlin Madrid Vienna Oslo Dublin Prague Athens Lisbon Cairo Boston Delhi Tokyo Moscow
+    Warsaw Geneva Naples York Bristol Dover Bath Leeds Florence Venice Hamburg Brussels Edinburgh Glasgow
+    """
+)
+HELD_CITY = many(
+    """
+    Lima Zurich Bergen Havana Milan Riga Exeter Plymouth Genoa Seville
+    """
+)
+JOB = many(
+    """
+    baker doctor teacher sailor farmer painter lawyer tailor soldier judge cook hunter nurse singer writer
+    smith
+    """
+)
+COLOUR = many(
+    """
+    red blue green white black brown yellow grey golden silver
+    """
+)
+ANIMAL = many(
+    """
+    dog cat horse bird fox cow sheep pig goat mouse bear wolf parrot monkey donkey hen
+    """
+)
+THING = many(
+    """
+    key ring letter map coin book lamp knife watch box
+    """
+)
+PLACE = many(
+    """
+    kitchen garden tower cellar church forest castle stable library attic barn mill harbour cave
+    """
+)
+FOOD = many(
+    """
+    bread cheese apples soup rice honey cake fish eggs milk pears nuts pie ham
+    """
+)
 
 # statements, the last one held out; questions, the last one held out; {n} the name, {v} the value, {o} a thing
 TEMPLATES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {

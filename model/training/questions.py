@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import re
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 from model.errors import ModelError
@@ -63,7 +64,7 @@ def sentence_spans(passage: str) -> list[Span]:
     """Character spans of the sentences of a passage, by their closing marks."""
     ends = [m.end() for m in re.finditer(r"[.!?][\"”’')]*(?=\s|$)|\n", passage)]
     bounds = [0, *ends, len(passage)]
-    return [(a, b) for a, b in zip(bounds, bounds[1:], strict=False) if passage[a:b].strip()]
+    return [(a, b) for a, b in pairwise(bounds) if passage[a:b].strip()]
 
 
 def find_support(passage: str, question: str, answers: tuple[str, ...], hint: str) -> Span:

@@ -7,19 +7,22 @@ rows, half of them from the question's own book. This is what decides whether th
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from model.mplus import KeysValues, MPlus
-from model.training.data import Corpus, Episode, Search, Span, Words, row_indices
-from model.training.losses import each_row_loss, row_scores
-from model.training.loop import padded
-from model.training.needles import NeedleSettings, needle_episode, question_tokens
+from model.training.data import Corpus, Search, Span, Words, row_indices
+from model.training.losses import any_row_loss, each_row_loss, row_scores
+from model.training.memory import padded
+from model.training.needles import facts, plant, question_tokens
 from model.training.questions import Question, encode_passage
 from model.training.searches import search_in
+from model.training.stages import Stage
+
+Asked = list[tuple[list[int], Span]]  # questions and where the stream answers them
+LONGEST_PASSAGE = 600  # tokens
 
 
 @dataclass(slots=True)
@@ -29,33 +32,33 @@ class Shelf:
     rows: Tensor
     tokens: list[list[int]]
     lengths: list[int]
-    asked: list[list[tuple[list[int], Span]]]
+    asked: list[Asked]
 
 
 def stream_of(
     rng: random.Random, words: Words, corpus: Corpus, questions: list[Question], total: int, kind: str
-) -> tuple[list[int], list[tuple[list[int], Span]]]:
+) -> tuple[list[int], Asked]:
     """Tokens of one stream and questions with known places: a book, passages with real questions, or planted facts."""
     if kind == "facts":
-        made = needle_episode(rng, words, corpus, total, 10**6, NeedleSettings(questions=10**6, cloze=0.3, pairs=0.1))
-        return made.tokens, [*facts_asked(made)]
+        return facts_stream(rng, words, corpus, total)
     if kind == "book":
         return corpus.passage(rng, total), []
     tokens: list[int] = []
-    asked = []
+    asked: Asked = []
     while len(tokens) < total:
         one = rng.choice(questions)
         ids, span = encode_passage(words, one)
-        if span[1] and len(ids) < 600:
+        if span[1] and len(ids) < LONGEST_PASSAGE:
             asked.append((question_tokens(words, one.question), (span[0] + len(tokens), span[1] + len(tokens))))
             tokens += [*ids, *words.newline]
-    return tokens[:total], [(q, s) for q, s in asked if s[1] <= total]
+    return tokens[:total], [(query, span) for query, span in asked if span[1] <= total]
 
 
-def facts_asked(made: Episode) -> Iterator[tuple[list[int], Span]]:
-    """Each question of a planted-facts episode with its sentence: prompts ask in any order, so match by tokens."""
-    if made.support:
-        yield made.prompt[made.query[0] : made.query[1]], made.support[0]
+def facts_stream(rng: random.Random, words: Words, corpus: Corpus, total: int) -> tuple[list[int], Asked]:
+    """Book text with about one planted fact in each 64 tokens, many of a kind."""
+    made = facts(rng, total // 64, one_type=False, pairs=0.0)
+    tokens, spans = plant(rng, corpus.passage(rng, total), [words.encode(" " + one.sentence) for one in made])
+    return tokens, [(question_tokens(words, one.question), span) for one, span in zip(made, spans, strict=True)]
 
 
 @torch.no_grad()
@@ -66,7 +69,7 @@ def fill_shelf(
     rng = random.Random(seed)
     chunk = model.config.chunk_tokens
     lengths = [chunk - (number % 3 == 1) - 2 * (number % 5 == 2) for number in range(chunks)]
-    kinds = ["book", "book", "questions", "book"] if questions else ["book"]
+    kinds = ["book", "questions", "book", "facts"] if questions else ["book", "facts"]
     texts = [
         stream_of(rng, words, corpus, questions, sum(lengths), kinds[number % len(kinds)]) for number in range(streams)
     ]
@@ -79,11 +82,11 @@ def fill_shelf(
     return Shelf(torch.cat(rows, 2), [tokens for tokens, _ in texts], lengths, [asked for _, asked in texts])
 
 
-def draw(rng: random.Random, words: Words, shelf: Shelf, count: int) -> list[Search]:
-    """Questions about streams: the stream's own where it has some, else inverse cloze."""
+def draw(rng: random.Random, words: Words, shelf: Shelf, count: int, streams: list[int]) -> list[Search]:
+    """Questions about some streams: the stream's own where it has some, else inverse cloze."""
     found: list[Search] = []
     while len(found) < count:
-        stream = rng.randrange(len(shelf.tokens))
+        stream = rng.choice(streams)
         if shelf.asked[stream] and rng.random() < 0.7:
             query, span = rng.choice(shelf.asked[stream])
             found.append(Search(stream, query[:40], [span]))
@@ -121,13 +124,14 @@ def shelf_loss(
 ) -> tuple[Tensor, Tensor]:
     """Loss of one step and the share of positive rows among the best R of the candidates."""
     rng, generator = random.Random(f"{seed}/{step}"), torch.Generator().manual_seed(seed * 7919 + step)
-    searches = draw(rng, words, shelf, questions)
+    streams = rng.sample(range(len(shelf.tokens)), min(2, len(shelf.tokens)))
+    searches = draw(rng, words, shelf, questions, streams)
     states, mask = entering(model, shelf, searches, generator)
     rows, each = model.config.memory_rows, shelf.rows.shape[2]
     right = [[s.episode * each + r for r in row_indices(s.support[0], shelf.lengths, rows)] for s in searches]
     index = torch.cat([
         torch.tensor(sorted({one for some in right for one in some})),
-        torch.randint(shelf.rows.shape[1] * each, (others,), generator=generator),
+        *(stream * each + torch.randint(each, (others // 2,), generator=generator) for stream in streams),
     ]).unique()  # fmt: skip
     place = {int(row): at for at, row in enumerate(index.tolist())}
     positive = torch.zeros(len(searches), len(index), dtype=torch.bool)
@@ -142,39 +146,41 @@ def shelf_loss(
         with torch.autocast("cpu", dtype=torch.bfloat16):
             keys = model.key(layer, flat[layer][index].float()[None])[0]
             scores = row_scores(model.query(layer, states[layer]), keys, mask)
-        losses.append(each_row_loss(scores, positive, negative))
+        losses.append((each_row_loss(scores, positive, negative) + any_row_loss(scores, positive, negative)) / 2)
         top = scores.detach().topk(min(len(index), model.config.recall_rows // 4), 1).indices
         found.append((positive.gather(1, top).sum(1) / positive.sum(1).clamp_min(1)).mean())
     return torch.stack(losses).mean(), torch.stack(found).mean()
 
 
-def train_retriever(
-    model: MPlus,
-    words: Words,
-    corpus: Corpus,
-    questions: list[Question],
-    *,
-    steps: int = 600,
-    learning_rate: float = 1e-3,
-    streams: int = 24,
-    chunks: int = 120,
-    refill: int = 300,
-    batch: int = 48,
-    others: int = 6000,
-    seed: int = 0,
-) -> Iterator[tuple[int, float, float]]:
-    """Train the projections; yields (step, loss, found). Other parameters keep their values and get no gradient."""
+@dataclass
+class Shelves:
+    """The shelf of each step: other texts every so many steps, drawn from the step's number (a resumed run agrees)."""
+
+    model: MPlus
+    words: Words
+    corpus: Corpus
+    questions: list[Question]
+    stage: Stage
+    _shelf: Shelf | None = None
+    _since: int = -1
+
+    def loss(self, step: int) -> tuple[Tensor, dict[str, Tensor]]:
+        """Loss of a step, and what it reports."""
+        since = step - step % self.stage.refill
+        if since != self._since:
+            self._shelf, self._since = None, since
+        if self._shelf is None:
+            self._shelf = fill_shelf(
+                self.model, self.words, self.corpus, self.questions, self.stage.streams, self.stage.stream_chunks,
+                self.stage.seed * 1_000_003 + since,
+            )  # fmt: skip
+        loss, found = shelf_loss(
+            self.model, self.words, self._shelf, step, self.stage.seed, self.stage.batch, self.stage.others
+        )
+        return loss, {"search": loss.detach(), "found": found}
+
+
+def only_projections(model: MPlus) -> None:
+    """Freeze everything but the retriever."""
     model.requires_grad_(False)
     model.retrievers.requires_grad_(True)
-    optimizer = torch.optim.AdamW(model.retrievers.parameters(), lr=learning_rate, betas=(0.9, 0.98), weight_decay=0.01)
-    shelf = None
-    for step in range(steps):
-        if shelf is None or step % refill == 0:
-            shelf = fill_shelf(model, words, corpus, questions, streams, chunks, seed + step)
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate * min(1.0, (step + 1) / 20) * max(0.05, 1 - step / steps)
-        loss, found = shelf_loss(model, words, shelf, step, seed, batch, others)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()
-        yield step + 1, loss.item(), found.item()

@@ -10,11 +10,20 @@ import random
 import re
 
 from model.training.data import Corpus, Episode, Search, Span, Words, sentences
-from model.training.needles import answer_tokens, question_tokens
+from model.training.needles import answer_tokens, many, question_tokens
 
 WORD = re.compile(r"[A-Za-z][A-Za-z'’-]*[A-Za-z]|[A-Za-z]|\d+")
 COMMON = frozenset(
-    ["a", "an", "the", "and", "or", "but", "nor", "so", "if", "then", "than", "that", "this", "these", "those", "there", "here", "it", "its", "he", "him", "his", "she", "her", "hers", "they", "them", "their", "we", "us", "our", "you", "your", "i", "me", "my", "mine", "who", "whom", "whose", "which", "what", "when", "where", "why", "how", "is", "are", "was", "were", "be", "been", "being", "am", "do", "does", "did", "done", "have", "has", "had", "having", "will", "would", "shall", "should", "can", "could", "may", "might", "must", "not", "no", "yes", "of", "in", "on", "at", "to", "from", "by", "for", "with", "about", "into", "over", "under", "after", "before", "as", "up", "down", "out", "off", "again", "very", "too", "also", "only", "just", "more", "most", "some", "any", "all", "each", "every", "other", "such", "own", "same", "s", "t", "don", "now", "said", "one", "upon"]
+    many(
+        """
+        a an the and or but nor so if then than that this these those there here it its he him his she her hers
+        they them their we us our you your i me my mine who whom whose which what when where why how is are was
+        were be been being am do does did done have has had having will would shall should can could may might
+        must not no yes of in on at to from by for with about into over under after before as up down out off
+        again very too also only just more most some any all each every other such own same s t don now said one
+        upon
+        """
+    )
 )
 ASKING = ("What", "Who", "Where", "Which", "When", "Why", "How")
 GLUE = ("did", "the", "of", "was", "in", "to", "a", "with", "that", "is", "do", "by", "his", "her")

@@ -91,6 +91,14 @@ class Stage:
     searches: int = 0  # inverse cloze questions per episode, for the retriever
     search_weight: float = 0.3
     through: bool = False  # whether the retriever's loss may reach the model below its projections
+    lexical: bool = False  # whether the projections start anew, from the words that question and row share
+    lexical_layers: tuple[int, ...] = ()  # which of them; none named: all
+    frozen: bool = False  # whether only the projections learn, from batches like those of other stages
+    alone: bool = False  # the retriever alone, against the rows of whole books; all else is frozen
+    streams: int = 12  # books, passages and facts written side by side for it
+    stream_chunks: int = 240
+    refill: int = 450  # steps until other texts are written
+    others: int = 5000  # rows that each of its questions is compared with
     language_weight: float = 0.5
     language_share: float = 0.5  # share of written tokens whose prediction is computed
     learning_rate: float = 1.5e-3

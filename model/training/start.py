@@ -22,9 +22,10 @@ QUIET = 0.2  # other heads and MLPs start this much smaller: they would drown th
 
 
 def initialise(model: MPlus, copying: bool = True, frequencies: Tensor | None = None) -> MPlus:
-    """Linear layers at 1/sqrt(inputs), what writes into the residual smaller by sqrt(2 L), small embeddings.
+    """Linear layers at 1/sqrt(inputs), embeddings at length sqrt(d), what writes into the residual small.
 
-    Llama's own 0.02 suits widths of thousands: at a width of 192 it makes the first hundreds of steps slow.
+    Small embeddings (0.05) let the layers outgrow them a hundredfold: rows then hardly hold which token they are.
+    frequencies: log_frequencies of the text, where the head is a matrix of its own.
     """
     with torch.no_grad():
         for name, module in model.named_modules():

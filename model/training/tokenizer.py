@@ -30,8 +30,8 @@ def documents(folder: Path, pattern: str = "*.jsonl*") -> Iterator[dict[str, obj
 
 def json_lines(file: Path) -> Iterator[dict[str, object]]:
     """Objects of one JSON Lines file, plain or xz. Raises ModelError where a line is not an object."""
-    opened = lzma.open(file, "rt", encoding="utf-8") if file.suffix == ".xz" else file.open(encoding="utf-8")
-    with opened as lines:
+    open_text = lzma.open if file.suffix == ".xz" else open
+    with open_text(file, "rt", encoding="utf-8") as lines:
         for number, line in enumerate(lines, 1):
             try:
                 yield json.loads(line)

@@ -32,7 +32,7 @@ def weights(run: Run) -> dict[str, torch.Tensor]:
 
 def test_loss_falls_on_repeats(tmp_path: Path, sources: Sources) -> None:
     run = new_run(tmp_path / "run", sources, steps=40, learning_rate=3e-3, language_weight=0.0, searches=0)
-    losses = [step.losses["repeat"] for step in run.train()]
+    losses = [step.losses["repeat"] for step in run.train() if "repeat" in step.losses]
     assert sum(losses[-8:]) < sum(losses[:8]) * 0.95
 
 
@@ -125,3 +125,55 @@ def test_unknown_stage_lists_those_there_are(tmp_path: Path, sources: Sources) -
     (tmp_path / "plan.toml").write_text("[stage.pool]\nsteps = 3\n", encoding="utf-8")
     with pytest.raises(TrainingError, match="no stage «pol»"):
         list(train("pol", tmp_path / "plan.toml", tmp_path / "out", sources))
+
+
+def test_retriever_alone_leaves_everything_else_as_it_was(tmp_path: Path, sources: Sources) -> None:
+    run = new_run(tmp_path / "run", sources, alone=True, steps=2, streams=2, stream_chunks=6, others=40, batch=3)
+    before = weights(run)
+    list(run.train())
+    changed = {name for name, tensor in weights(run).items() if not torch.equal(tensor, before[name])}
+    assert changed
+    assert all(name.startswith("retrievers.") for name in changed)
+
+
+def test_lexical_start_finds_rows_by_shared_words(tmp_path: Path, sources: Sources) -> None:
+    from model.training.lexical import begin_searching, states
+
+    run = new_run(tmp_path / "run", sources)
+    begin_searching(run.model, run.mixture.corpus, passages=20)
+    ids = torch.tensor([run.mixture.corpus.passage(run.mixture.random(0), 8)])
+    entering, rows = states(run.model, ids)
+    retriever = run.model.retrievers[0]
+    products = retriever.query(entering[0])[0] @ retriever.key(rows[0])[0].T
+    same = ids[0][:, None] == ids[0]
+    assert products[same].mean() > products[~same].mean()
+
+
+def test_first_weights_copy_better_than_chance(tmp_path: Path, sources: Sources) -> None:
+    """The copying circuit of a new model: random tokens are repeated from memory without any training."""
+    wide = replace(SHAPE, width=96, heads=3, feed_forward=96, rows=16)
+    stage = tiny_stage(chunks=(1,), searches=0, language_weight=0.0, full_share=0.0, batch=8)
+    run = prepare(Plan(wide, {"tiny": stage}, {}), stage, tmp_path / "run", sources, False, None)
+    with torch.no_grad():
+        found = [
+            batch_loss(run.model, run.mixture.batch(step), run.mixture, step)[1].get("repeat") for step in range(6)
+        ]
+    losses = [loss.item() for loss in found if loss is not None]
+    assert sum(losses) / len(losses) < torch.log(torch.tensor(float(wide.vocabulary))).item() - 0.1
+
+
+def test_all_stages_leave_a_checkpoint(tmp_path: Path, sources: Sources) -> None:
+    from model.checkpoint import load
+
+    plan = tmp_path / "plan.toml"
+    shape = "vocabulary = 320\nwidth = 32\nlayers = 2\nheads = 2\nkey_value_heads = 1\nfeed_forward = 48\nrows = 8\n"
+    stages = "[stage.all]\nbatch = 3\nroom = 24\nbfloat16 = false\nmixture = { repeat = 1.0 }\n[stage.one]\nsteps = 2\n"
+    plan.write_text(
+        f"[model]\n{shape}pool_chunks = 3\nrecall_chunks = 2\nretriever = 8\n{stages}[stage.two]\nsteps = 0\n",
+        encoding="utf-8",
+    )
+    steps = list(train("all", plan, tmp_path / "runs", sources))
+    assert [step.number for step in steps] == [1, 2]
+    made = load(tmp_path / "runs" / "model", device="cpu")
+    assert made.model.config.memory_rows == 8
+    assert (tmp_path / "runs" / "model" / "tokenizer.json").is_file()
