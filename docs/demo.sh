@@ -18,7 +18,7 @@ show() {
 
 show ingest treasure-island.epub --library novels
 "$mplus" ingest "$book" --library novels
-for question in "What was the name of the inn that Jim's father kept?" "What did Long John Silver call his parrot?"; do
+for question in "What was the name of the inn that Jim's father kept?" "What did the captain promise to give Jim on the first of every month?"; do
     show ask --library novels "$question"
     "$mplus" ask --library novels --top 3 "$question"
 done
