@@ -165,10 +165,11 @@ def crowd(
     facts = make_facts(rng, kind, options.form, not options.trained_words, chunks, alike=True)
     texts = []
     for start in range(0, chunks, DOCUMENT_CHUNKS):
-        some = facts[start : start + DOCUMENT_CHUNKS]
-        ids, _ = plant(rng, subject.tokenizer, passage(rng, books, 8 * length), some, length + 60)
+        some, ids = facts[start : start + DOCUMENT_CHUNKS], []
+        while len(ids) < length:  # a long sentence may leave a document short
+            ids, _ = plant(rng, subject.tokenizer, passage(rng, books, 8 * length), some, length + 100)
         texts.append((f"crowd {kind}/{start}", ids[:length]))
-    return subject.write_all([text for text in texts if len(text[1]) == length])
+    return subject.write_all(texts)
 
 
 @dataclass(slots=True)

@@ -111,3 +111,9 @@ def test_recalling_all_rows_of_the_sentence_is_1_and_none_is_0(subject: Subject,
 def test_values_are_as_many_as_can_be_drawn(kind: str) -> None:
     rng = random.Random(0)
     assert len({made.value(rng, kind, True) for _ in range(20_000)}) == needles.value_count(kind)
+
+
+def test_the_crowd_has_as_many_chunks_as_asked_for(subject: Subject, data: Path) -> None:
+    for kind in made.KINDS:
+        found = needles.crowd(subject, held_out_books(data), kind, OPTIONS, 80)
+        assert [len(one.lengths) for one in found] == [40, 40]
