@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from mplus_cli.documents.document import page_at
 from mplus_cli.errors import NotFound, UsageError
 from mplus_cli.library.library import Library
 from mplus_cli.library.records import DocumentRecord
@@ -184,9 +183,3 @@ def memory_of(library: Library, view: View, engine: Engine, cap: int = 0) -> tup
         steps = [ViewChunk(one.document.id, number) for one in view.extents for number in range(one.chunks)]
         membership = log_membership(steps, config.layers, rows, config.pool_rows, shipped, offset, cap)
     return Memory(RowTable(blocks), membership, offset), Births(library, view, rows, offset)
-
-
-def page_words(library: Library, document: str, character: int) -> tuple[int, str]:
-    """Index and label of the page that holds a character."""
-    page = page_at(library.pages(document), character)
-    return (page.index, page.label) if page else (0, "")
