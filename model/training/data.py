@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -104,18 +104,34 @@ def tokenise(folder: Path, words: Words, cache: Path, pattern: str, limit: int) 
     return read_corpus(cache)
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One question of a prompt. Spans are half open."""
+
+    question: Span  # of the prompt: the tokens whose queries search the memory
+    answer: Span  # of the prompt: what counts as an exact match
+    support: tuple[Span, ...] = ()  # of what was written: what it should find; named twice, counts twice
+
+
 @dataclass(slots=True)
 class Episode:
-    """What is written into memory, and the prompt that is then read behind it. Spans are half open."""
+    """What is written into memory, and the prompt that is then read behind it."""
 
     tokens: list[int]  # written, chunk by chunk
     prompt: list[int]
     weights: list[float]  # weight of predicting each prompt token
-    query: Span = (0, 0)  # prompt tokens whose queries search the memory; (0, 0): none
-    support: list[Span] = field(default_factory=list)  # of `tokens`: what the query should find
-    answers: list[Span] = field(default_factory=list)  # of the prompt: what counts as an exact match
+    asked: list[Asked] = field(default_factory=list)
     language: bool = True  # whether `tokens` are a text worth modelling
     kind: str = ""
+
+    def single(self) -> list[Episode]:
+        """One episode for each question, its prompt cut to that question; itself where it asks none."""
+        found = []
+        for one in self.asked:
+            start, end = one.question[0], one.answer[1]
+            moved = Asked((0, one.question[1] - start), (one.answer[0] - start, end - start), one.support)
+            found.append(replace(self, prompt=self.prompt[start:end], weights=self.weights[start:end], asked=[moved]))
+        return found or [self]
 
 
 @dataclass(slots=True)
@@ -129,12 +145,14 @@ class Search:
 
 @dataclass(slots=True)
 class Batch:
-    """Episodes as tensors. Shapes: chunks T x (B, n_t), prompt and weights (B, n)."""
+    """Episodes as tensors. Shapes: chunks T x (B, n_t); prompt and weights (P, n), one or more prompts an episode."""
 
     chunks: list[Tensor]
     prompt: Tensor
     weights: Tensor
-    episodes: list[Episode]
+    episodes: list[Episode]  # B
+    prompts: list[Episode]  # P, the same episodes or parts of them
+    owner: Tensor  # (P,) the episode of each prompt
     searches: list[Search]
     language: Tensor  # (B,) bool
 
@@ -154,17 +172,23 @@ def chunk_lengths(rng: random.Random, count: int, chunk: int) -> list[int]:
     return [chunk] * (count - 1) + [rng.randint(1, chunk)]
 
 
-def collate(episodes: list[Episode], lengths: Sequence[int], searches: list[Search]) -> Batch:
-    """Stack episodes whose tokens are as long as `lengths` together; prompts are padded on the right."""
+def collate(episodes: list[Episode], lengths: Sequence[int], searches: list[Search], single: int = 0) -> Batch:
+    """Stack episodes whose tokens are as long as `lengths` together; prompts are padded on the right.
+
+    `single`: so many questions of an episode are prompts of their own, each with a memory recalled for it alone.
+    """
     written = torch.tensor([e.tokens for e in episodes], dtype=torch.long)
     assert written.shape[1] == sum(lengths), "every episode fills its chunks"
-    width = max(2, max(len(e.prompt) for e in episodes))
-    prompt, weights = torch.zeros(len(episodes), width, dtype=torch.long), torch.zeros(len(episodes), width)
-    for row, episode in enumerate(episodes):
-        prompt[row, : len(episode.prompt)] = torch.tensor(episode.prompt)
-        weights[row, : len(episode.prompt)] = torch.tensor(episode.weights)
+    parts = [(row, one) for row, e in enumerate(episodes) for one in (e.single()[:single] if single else [e])]
+    width = max(2, max(len(one.prompt) for _, one in parts))
+    prompt, weights = torch.zeros(len(parts), width, dtype=torch.long), torch.zeros(len(parts), width)
+    for number, (_, one) in enumerate(parts):
+        prompt[number, : len(one.prompt)] = torch.tensor(one.prompt)
+        weights[number, : len(one.prompt)] = torch.tensor(one.weights)
     chunks = list(written.split(list(lengths), 1)) if lengths else []
-    return Batch(chunks, prompt, weights, episodes, searches, torch.tensor([e.language for e in episodes]))
+    language = torch.tensor([e.language for e in episodes])
+    owner = torch.tensor([row for row, _ in parts])
+    return Batch(chunks, prompt, weights, episodes, [one for _, one in parts], owner, searches, language)
 
 
 def row_indices(span: Span, lengths: Sequence[int], rows: int) -> list[int]:

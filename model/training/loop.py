@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from model.mplus import MPlus
+from model.training.bank import Bank
 from model.training.data import Batch
 from model.training.losses import weighted_cross_entropy
 from model.training.memory import (
@@ -63,16 +64,22 @@ def optimizer_for(model: MPlus, stage: Stage) -> torch.optim.AdamW:
     return torch.optim.AdamW(groups, lr=stage.learning_rate, betas=(0.9, 0.95), fused=fused)
 
 
-def batch_loss(model: MPlus, batch: Batch, mixture: Mixture, step: int) -> tuple[Tensor, dict[str, Tensor]]:
-    """All losses of a batch: answers (and the prompt), language of the written chunks, retriever."""
+def batch_loss(
+    model: MPlus, batch: Batch, mixture: Mixture, step: int, bank: Bank | None = None
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """All losses of a batch: answers (and the prompt), language of the written chunks, retriever.
+
+    `bank`: rows of earlier steps, among which the batch's own are looked for; its texts are added to it.
+    """
     stage, generator = mixture.stage, mixture.generator(step)
     parts: dict[str, Tensor] = {}
     if not batch.chunks:
-        hidden = model.read(batch.prompt, no_memory(model, len(batch.episodes)))
+        hidden = model.read(batch.prompt, no_memory(model, len(batch.prompts)))
         loss = prompt_loss(model, hidden, batch, parts)
         return loss, parts
     written = write_chunks(model, batch.chunks, stage.gradient_chunks)
-    searcher = Searcher(model, written, stage.through)
+    others = bank.valid if bank is not None and bank.filled else None
+    searcher = Searcher(model, written, stage.through, others)
     hidden = model.read(batch.prompt, main_memory(model, batch, mixture, searcher, step, generator))
     loss = prompt_loss(model, hidden, batch, parts)
     if stage.language_weight:
@@ -83,6 +90,8 @@ def batch_loss(model: MPlus, batch: Batch, mixture: Mixture, step: int) -> tuple
     if searcher.losses and stage.search_weight:
         parts["search"], parts["found"] = searcher.loss(), torch.stack(searcher.hits).nanmean()
         loss = loss + stage.search_weight * parts["search"]
+    if bank is not None:
+        bank.add(written.rows.detach()[:, batch.language][:, :, ~written.borrowed].flatten(1, 2))
     return loss, parts
 
 
@@ -95,19 +104,17 @@ def main_memory(
     own = len(batch.chunks)
     rng.random()
     if rng.random() >= stage.full_share or len(batch.episodes) < 3:
-        return own_memory(model, searcher.written)
+        return own_memory(model, searcher.written, batch.owner)
     most = min(stage.full_chunks, own * len(batch.episodes))
     count = rng.randint(own, most)
     life = live(searcher.written, (config.memory_rows, config.pool_rows), count, generator, rng.random() < 0.5)
     mask = torch.zeros(batch.prompt.shape)
-    for row, episode in enumerate(batch.episodes):
-        end = episode.query[1] or len(episode.prompt)
-        mask[row, :end] = 1
-    asked = [
-        (row, e.support if e.query[1] else [], e.kind != "memory question") for row, e in enumerate(batch.episodes)
-    ]
+    asked = []
+    for number, (owner, one) in enumerate(zip(batch.owner.tolist(), batch.prompts, strict=True)):
+        mask[number, : one.asked[0].question[1] if one.asked else len(one.prompt)] = 1
+        asked.append((owner, one.asked[0].support if one.asked else (), one.kind != "memory question"))
     targets = targets_of(batch, searcher.written, config.memory_rows, asked)
-    return full_memory(model, searcher, life, mask, targets, config.recall_rows)
+    return full_memory(model, searcher, life, batch.owner, mask, targets, rng.random() < 0.5)
 
 
 def learn_searches(model: MPlus, batch: Batch, searcher: Searcher, generator: torch.Generator) -> None:
@@ -132,10 +139,10 @@ def prompt_loss(model: MPlus, hidden: Tensor, batch: Batch, parts: dict[str, Ten
     loss = weighted_cross_entropy(logits, targets, weighed)
     with torch.no_grad():
         each = torch.nn.functional.cross_entropy(logits.detach(), targets, reduction="none")
-        owner = torch.arange(len(batch.episodes))[:, None].expand_as(weights)[chosen]
+        owner = torch.arange(len(batch.prompts))[:, None].expand_as(weights)[chosen]
         strong = weighed > 0.2
-        for kind in {e.kind for e in batch.episodes}:
-            mine = torch.tensor([e.kind == kind for e in batch.episodes])[owner] & strong
+        for kind in {e.kind for e in batch.prompts}:
+            mine = torch.tensor([e.kind == kind for e in batch.prompts])[owner] & strong
             if mine.any():
                 parts[kind] = each[mine].mean()
     return loss
@@ -164,6 +171,7 @@ class Run:
         if self.stage.alone or self.stage.frozen:
             only_projections(model)
         self.optimizer = optimizer_for(model, self.stage)
+        self.bank = Bank.empty(model.config.layers, self.stage.bank_rows, model.config.llama.hidden_size)
         self.step = 0
 
     def train(self, validate: Validate | None = None, stop: Callable[[], bool] = lambda: False) -> Iterator[Step]:
@@ -193,7 +201,7 @@ class Run:
             if self.stage.alone:
                 loss, parts = self.shelves.loss(self.step)
             else:
-                loss, parts = batch_loss(self.model, self.mixture.batch(self.step), self.mixture, self.step)
+                loss, parts = batch_loss(self.model, self.mixture.batch(self.step), self.mixture, self.step, self.bank)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         learning = [p for p in self.model.parameters() if p.grad is not None]
@@ -214,14 +222,14 @@ class Run:
         """Write the state beside the old one and rename it into place: a save is whole, or the old one stands."""
         from model.training.saves import write_state
 
-        write_state(self.folder, self.model, self.optimizer, self.step)
+        write_state(self.folder, self.model, self.optimizer, self.step, self.bank.state())
 
     def resume(self, weights_only: bool = False) -> bool:
         """Take up the last save of this folder; False where there is none.
 
         `weights_only`: begin again at step 0 with its weights (another machine, or a next stage).
         """
-        from model.training.saves import read_optimizer, read_step, read_weights, state_folder
+        from model.training.saves import read_bank, read_optimizer, read_step, read_weights, state_folder
 
         state = state_folder(self.folder)
         if state is None:
@@ -229,5 +237,6 @@ class Run:
         read_weights(state, self.model)
         if not weights_only:
             read_optimizer(state, self.optimizer)
+            self.bank.restore(read_bank(state))
             self.step = read_step(state)
         return True

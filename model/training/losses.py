@@ -27,12 +27,12 @@ def each_row_loss(scores: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
     """InfoNCE of every positive row against all negatives: (Q, M) scores and two masks -> scalar.
 
     Plain InfoNCE is content with one row of a sentence, often not the one that holds the answer; here each row has to
-    beat the negatives. Rows in neither mask do not matter.
+    beat the negatives. `positive` may hold weights; rows in neither mask do not matter.
     """
     sharp = scores * SHARPNESS
     against = sharp.masked_fill(~negative, -1e9).logsumexp(1, keepdim=True)
     losses = F.softplus(against - sharp)
-    count = positive.sum(1)
+    count = positive.float().sum(1)
     per_query = (losses * positive).sum(1) / count.clamp_min(1)
     return per_query.sum() / (count > 0).sum().clamp_min(1)
 

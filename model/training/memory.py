@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from model.mplus import KeysValues, MPlus
@@ -42,22 +43,22 @@ def write_chunks(model: MPlus, chunks: Sequence[Tensor], gradient_chunks: int | 
 
 @dataclass(slots=True)
 class Targets:
-    """Which rows a query should find. Masks over all rows of the batch: (Q, B * T * K)."""
+    """Which rows a query should find, over all rows of the batch: (Q, B * T * K)."""
 
-    positive: Tensor
-    negative: Tensor
+    positive: Tensor  # weights: 0 for rows that it need not find
+    negative: Tensor  # bool
 
 
 def targets_of(batch: Batch, written: Written, rows: int, asked: Sequence[tuple[int, Sequence[Span], bool]]) -> Targets:
     """Masks for queries given as (episode, support, whether the rest of the episode counts as wrong)."""
     each = written.rows.shape[2]
     total = each * len(batch.episodes)
-    positive = torch.zeros(len(asked), total, dtype=torch.bool)
+    positive = torch.zeros(len(asked), total)
     negative = (~written.borrowed).repeat(len(batch.episodes)).expand(len(asked), -1).clone()
     for number, (episode, support, strict) in enumerate(asked):
         base = episode * each
         found = [base + row for span in support for row in row_indices(span, batch.lengths, rows)]
-        positive[number, found] = True
+        positive[number] += torch.bincount(torch.tensor(found, dtype=torch.long), minlength=total)
         if not strict:
             negative[number, base : base + each] = False
         elif found:
@@ -67,24 +68,29 @@ def targets_of(batch: Batch, written: Written, rows: int, asked: Sequence[tuple[
 
 @dataclass
 class Searcher:
-    """Keys of all rows of a batch, scored against queries; gathers the retriever's loss layer by layer."""
+    """Keys of all rows of a batch and a bank, scored against queries; gathers the retriever's loss layer by layer."""
 
     model: MPlus
     written: Written
     through: bool  # whether the loss may reach the model below the projections
+    others: Tensor | None = None  # (L, M, d) rows of earlier steps: all of them wrong
     losses: list[Tensor] = field(default_factory=list)
     hits: list[Tensor] = field(default_factory=list)
     _keys: dict[int, Tensor] = field(default_factory=dict)
 
     def keys(self, layer: int) -> Tensor:
-        """(B * T * K, h)"""
+        """(B * T * K + M, h); no gradient through those of the bank"""
         if layer not in self._keys:
             normed = self._normed(layer, self.written.rows[layer].flatten(0, 1))
-            self._keys[layer] = self.model.retrievers[layer].key(normed)
+            keys = self.model.retrievers[layer].key(normed)
+            if self.others is not None:
+                with torch.no_grad():
+                    keys = torch.cat([keys, self.model.key(layer, self.others[layer])])
+            self._keys[layer] = keys
         return self._keys[layer]
 
     def score(self, layer: int, hidden: Tensor, mask: Tensor) -> Tensor:
-        """(Q, n, d) hidden states that enter the layer -> (Q, B * T * K)."""
+        """(Q, n, d) hidden states that enter the layer -> (Q, B * T * K + M)."""
         queries = self.model.retrievers[layer].query(self._normed(layer, hidden))
         return row_scores(queries, self.keys(layer), mask)
 
@@ -96,8 +102,10 @@ class Searcher:
     def learn(self, layer: int, hidden: Tensor, mask: Tensor, targets: Targets) -> Tensor:
         """Score, and keep the loss of this layer."""
         scores = self.score(layer, hidden, mask)
-        self.losses.append(each_row_loss(scores, targets.positive, targets.negative))
-        self.hits.append(found_among_top(scores.detach(), targets, 256))
+        more = (0, scores.shape[1] - targets.positive.shape[1])
+        whole = Targets(F.pad(targets.positive, more), F.pad(targets.negative, more, value=True))
+        self.losses.append(each_row_loss(scores, whole.positive, whole.negative))
+        self.hits.append(found_among_top(scores.detach(), whole, self.model.config.recall_rows))
         return scores
 
     def loss(self) -> Tensor:
@@ -107,15 +115,21 @@ class Searcher:
 
 def found_among_top(scores: Tensor, targets: Targets, count: int) -> Tensor:
     """Share of the positive rows that are among the best `count` of positives and negatives together."""
-    candidates = scores.masked_fill(~(targets.positive | targets.negative), -1)
+    positive = targets.positive > 0
+    candidates = scores.masked_fill(~(positive | targets.negative), -1)
     top = candidates.topk(min(count, scores.shape[1]), 1).indices
-    found = targets.positive.gather(1, top).sum(1) / targets.positive.sum(1).clamp_min(1)
-    return found[targets.positive.any(1)].mean()
+    found = positive.gather(1, top).sum(1) / positive.sum(1).clamp_min(1)
+    return found[positive.any(1)].mean()
 
 
-def own_memory(model: MPlus, written: Written) -> Prefix:
-    """A memory of the episode's own rows only."""
-    return lambda layer, hidden: model.project_layer(layer, written.rows[layer])
+def own_memory(model: MPlus, written: Written, owner: Tensor) -> Prefix:
+    """A memory of the episode's own rows only; owner (P,): the episode of each prompt."""
+
+    def prefix_of(layer: int, hidden: Tensor) -> KeysValues:
+        keys, values = model.project_layer(layer, written.rows[layer])
+        return KeysValues(keys[owner], values[owner])
+
+    return prefix_of
 
 
 def no_memory(model: MPlus, batch: int) -> Prefix:
@@ -160,24 +174,40 @@ def live(written: Written, sizes: tuple[int, int], chunk_count: int, generator: 
 
 
 def full_memory(
-    model: MPlus, searcher: Searcher, life: Life, mask: Tensor, targets: Targets | None, recall: int
+    model: MPlus, searcher: Searcher, life: Life, owner: Tensor, mask: Tensor, targets: Targets, old: bool
 ) -> Prefix:
-    """A memory after many chunks: recalled rows (oldest first), then the pool. The retriever learns on the way."""
-    rows = searcher.written.rows
+    """A memory after many chunks: recalled rows (oldest first), then the pool. The retriever learns on the way.
+
+    Every prompt, of the episode owner (P,), recalls from the dropped rows of its life and from the bank, which is
+    older than them or younger (`old`). Rows are projected once, and gathered in read form.
+    """
+    rows, recall = searcher.written.rows, model.config.recall_rows
+    total = rows.shape[1] * rows.shape[2]
 
     def prefix_of(layer: int, hidden: Tensor) -> KeysValues:
-        index = life.pool[layer]
-        if targets is not None:
-            scores = searcher.learn(layer, hidden, mask, targets)
-        else:
-            scores = searcher.score(layer, hidden, mask)
-        dropped = life.dropped[layer]
-        if dropped.shape[1]:
-            found = scores.detach().gather(1, dropped).topk(min(recall, dropped.shape[1]), 1).indices.sort(1).values
-            index = torch.cat([dropped.gather(1, found), index], 1)
-        return model.project_layer(layer, rows[layer].flatten(0, 1)[index])
+        scores = searcher.learn(layer, hidden, mask, targets).detach()
+        bank = torch.arange(total, scores.shape[1]).expand(len(owner), -1)
+        dropped = life.dropped[layer][owner]
+        candidates = torch.cat([bank, dropped] if old else [dropped, bank], 1)
+        found = scores.gather(1, candidates).topk(min(recall, candidates.shape[1]), 1).indices.sort(1).values
+        return gathered(table_of(layer), torch.cat([candidates.gather(1, found), life.pool[layer][owner]], 1))
+
+    def table_of(layer: int) -> KeysValues:
+        table = model.project_layer(layer, rows[layer].flatten(0, 1)[None])
+        if searcher.others is None:
+            return table
+        with torch.no_grad():
+            others = model.project_layer(layer, searcher.others[layer][None])
+        return KeysValues(*(torch.cat(both, 2) for both in zip(table, others, strict=True)))
 
     return prefix_of
+
+
+def gathered(table: KeysValues, index: Tensor) -> KeysValues:
+    """Rows of a table (1, H, M, hd) by number: index (P, n) -> (P, H, n, hd)."""
+    heads, size = table.keys.shape[1], table.keys.shape[3]
+    picked = (F.embedding(index, one[0].transpose(0, 1).flatten(1)) for one in table)  # its backward adds row by row
+    return KeysValues(*(one.unflatten(2, (heads, size)).transpose(1, 2) for one in picked))
 
 
 def search_losses(

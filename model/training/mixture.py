@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from model.training.data import Batch, Corpus, Episode, Words, chunk_lengths, collate
+from model.training.data import Asked, Batch, Corpus, Episode, Words, chunk_lengths, collate
 from model.training.needles import NeedleSettings, needle_episode
 from model.training.questions import Question, memory_question, prompt_cloze, prompt_question
 from model.training.repeats import continuation, random_repeat, text_repeat
@@ -58,21 +58,17 @@ class Mixture:
         weights = self.stage.long_mixture if long else self.stage.mixture
         short = rng.random() < self.stage.short
         lengths = [rng.randint(6, self.chunk // 2)] * count if short else chunk_lengths(rng, count, self.chunk)
-        episodes = [self.episode(rng, weights, sum(lengths), room, full and not long) for _ in range(size)]
+        episodes = [self.episode(rng, weights, sum(lengths), room) for _ in range(size)]
         searches = searches_for(rng, self.words, episodes, self.stage.searches) if count else []
-        return collate(episodes, lengths, searches)
+        return collate(episodes, lengths, searches, single=self.stage.full_questions if full and not long else 0)
 
-    def episode(self, rng: random.Random, weights: dict[str, float], total: int, room: int, single: bool) -> Episode:
-        """An episode of a kind drawn by weight; `single`: one question only, so that the query is what is asked."""
+    def episode(self, rng: random.Random, weights: dict[str, float], total: int, room: int) -> Episode:
+        """An episode of a kind drawn by weight."""
         kind = rng.choices(list(weights), list(weights.values()))[0]
         made = None
         for _ in range(TRIES):
             made = made or self._make(kind, rng, total, room)
-        made = made or continuation(rng, self.corpus, total, min(room, 64), 0.3)
-        if single and len(made.answers) > 1:
-            end = made.answers[0][1]
-            made.prompt, made.weights, made.answers = made.prompt[:end], made.weights[:end], made.answers[:1]
-        return made
+        return made or continuation(rng, self.corpus, total, min(room, 64), 0.3)
 
     def _make(self, kind: str, rng: random.Random, total: int, room: int) -> Episode | None:
         words, corpus = self.words, self.corpus
@@ -100,7 +96,9 @@ class Mixture:
         inside = needle_episode(rng, self.words, self.corpus, rng.randint(40, room - 110), 100, self.needles)
         lead = [*inside.tokens, *self.words.newline]
         prompt = lead + inside.prompt
-        answers = [(a + len(lead), b + len(lead)) for a, b in inside.answers]
+        shift = len(lead)
+        asked = [Asked((0, one.question[1] + shift), (one.answer[0] + shift, one.answer[1] + shift))
+                 for one in inside.asked]  # fmt: skip
         written = self.corpus.passage(rng, total) if total else []
         weights = [0.0] + [0.05] * (len(lead) - 1) + inside.weights
-        return Episode(written, prompt, weights, answers=answers, kind="prompt needle") if answers else None
+        return Episode(written, prompt, weights, asked, kind="prompt needle") if asked else None

@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
-from model.training.data import Corpus, Episode, Span, Words, flatten
+from model.training.data import Asked, Corpus, Episode, Span, Words, flatten
 
 
 def many(text: str) -> list[str]:
@@ -23,6 +23,16 @@ FIRST = many(
     Bruno Irene Daniel Sarah Paul Maria George Helen Jack Kate Leo Mona Otto Ruth Walter Ella Frank Grace
     Ivan Jane Karl Lily Robert Mary William Edward Arthur Charles Fanny Dora Philip Bertha Ned Polly Giles
     Hester Ambrose Flora Percy
+    Adam Albert Alexander Alfred Amelia Amy Andrew Angela Anthony Archibald August Barbara Basil Beatrice Benjamin
+    Bernard Betty Blanche Caleb Caroline Catherine Cecil Charlotte Christopher Clarence Claude Constance Cora David
+    Deborah Dennis Diana Dick Dorothy Duncan Edith Edmund Edwin Eleanor Eliza Elizabeth Ellen Emily Ernest Esther
+    Ethel Eugene Eva Evelyn Ferdinand Florence Francis Frederick Gabriel Geoffrey Gerald Gertrude Gilbert Gordon
+    Gregory Guy Hannah Harold Harry Helena Herbert Hilda Horace Howard Humphrey Ida Isaac Isabel Jacob James Jasper
+    Jenny Jessie Joan John Jonathan Joseph Josephine Joshua Judith Katherine Kitty Laura Lawrence Leonard Lewis
+    Lionel Louis Louisa Lydia Mabel Margaret Margery Mark Marion Martha Matthew Maud Max Michael Mildred Millicent
+    Monica Nancy Nathan Nellie Nicholas Oliver Olive Patrick Pauline Penelope Phoebe Priscilla Rachel Raymond Rebecca
+    Reginald Richard Robin Roger Roland Ronald Rosamond Rose Rowland Samuel Sally Sidney Silas Stephen Susan Sybil
+    Sylvia Theodore Theresa Thomas Timothy Ursula Valentine Vincent Viola Violet Walter Winifred Zachary
     """
 )
 LAST = many(
@@ -30,6 +40,17 @@ LAST = many(
     Quint Baker Stone Miller Wood Hill King Brook Field Hall Grey Ford West Lake Cook Fox Park Rose Snow Bird
     Marsh Black Swan Cole Wells Hart Bell Penn Lamb Moss Barton Carver Dalton Ellis Foster Graham Harding
     Jervis Kemp Lowe Morton Norris Parsons Ransome Selby Talbot Vernon Wilmot Yates Drew
+    Abbott Adams Allen Andrews Arnold Ashley Austin Bailey Ball Banks Barker Barnes Barrett Barry Bates Beck Bennett
+    Benson Bird Bishop Blake Bond Booth Bowen Bradley Brand Brown Bruce Burke Burton Butler Campbell Carr Carter Chapman
+    Clark Clayton Coleman Collins Cooper Crane Crawford Cross Curtis Davies Dawson Day Dean Dixon Douglas Duncan Dunn
+    Edwards Elliott Evans Farrell Fenton Fisher Fleming Fletcher Forbes Francis Fraser Freeman French Gibson Gilbert
+    Gordon Grant Green Greene Griffith Hamilton Hammond Hardy Harper Harris Harrison Harvey Hayes Henderson Herbert
+    Higgins Hobbs Holland Holmes Howard Hudson Hughes Hunt Hunter Jackson James Jenkins Johnson Jones Kelly Kennedy
+    Knight Lane Lang Lawson Lee Lewis Lloyd Long Lucas Marshall Martin Mason Matthews Maxwell May Mills Mitchell Moore
+    Morgan Morris Murray Nash Nelson Newton Nichols Oliver Osborne Owen Page Palmer Parker Pearson Perry Phillips
+    Pierce Porter Powell Price Reed Reynolds Richards Roberts Robinson Rogers Ross Russell Sanders Saunders Scott
+    Sharp Shaw Simpson Smith Spencer Stanley Stevens Stewart Stuart Sullivan Taylor Temple Thompson Turner Walker Wallace
+    Walsh Ward Warren Watson Watts Webb West White Whitney Williams Wilson Wright Young
     """
 )
 HELD_FIRST = many(
@@ -90,30 +111,71 @@ FOOD = many(
 # statements, the last one held out; questions, the last one held out; {n} the name, {v} the value, {o} a thing
 TEMPLATES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "city": (
-        ("{n} lives in {v}.", "The home of {n} is in {v}.", "{n} was born in {v}.", "{n} has a house in {v}."),
-        ("Where does {n} live?", "In which town does {n} live?", "Where is the home of {n}?"),
+        (
+            "{n} lives in {v}.", "The home of {n} is in {v}.", "{n} was born in {v}.", "{n} came from {v}.",
+            "{n} had moved to {v}.", "It was in {v} that {n} lived.", "In {v} stood the house of {n}.",
+            "{n} has a house in {v}.",
+        ),
+        (
+            "Where does {n} live?", "In which town does {n} live?", "What is the town of {n}?",
+            "Which city is {n} from?", "Where can one find {n}?", "Where did {n} live?", "Where is {n} at home?",
+            "Where is the home of {n}?",
+        ),
     ),
     "number": (
-        ("The secret number of {n} is {v}.", "{n} wrote down the number {v}.", "{n} chose the number {v}."),
-        ("What is the secret number of {n}?", "What number did {n} choose?", "Which number belongs to {n}?"),
+        (
+            "The secret number of {n} is {v}.", "{n} wrote down the number {v}.", "The number of {n} was {v}.",
+            "{n} had the number {v}.", "{v} was the number of {n}.", "{n} kept the number {v} in mind.",
+            "{n} chose the number {v}.",
+        ),
+        (
+            "What is the secret number of {n}?", "What number did {n} choose?", "What was the number of {n}?",
+            "Which number did {n} have?", "What number has {n}?", "Which number belongs to {n}?",
+        ),
     ),
     "job": (
-        ("{n} works as a {v}.", "{n} is a {v}.", "{n} became a {v}.", "{n} earned a living as a {v}."),
-        ("What is the job of {n}?", "What does {n} work as?", "What is the trade of {n}?"),
+        (
+            "{n} works as a {v}.", "{n} is a {v}.", "{n} became a {v}.", "{n} was the {v} of the village.",
+            "{n} had always been a {v}.", "By trade {n} was a {v}.", "{n} earned a living as a {v}.",
+        ),
+        (
+            "What is the job of {n}?", "What does {n} work as?", "What did {n} become?", "What was {n} by trade?",
+            "Which work did {n} do?", "What was the work of {n}?", "What is the trade of {n}?",
+        ),
     ),
     "animal": (
-        ("{n} has a {v}.", "{n} bought a {v}.", "{n} owned a {v}."),
-        ("What animal does {n} have?", "What did {n} buy?", "Which animal belongs to {n}?"),
+        (
+            "{n} has a {v}.", "{n} bought a {v}.", "{n} was seen with a {v}.", "The {v} belongs to {n}.",
+            "A {v} followed {n} everywhere.", "{n} took care of a {v}.", "{n} owned a {v}.",
+        ),
+        (
+            "What animal does {n} have?", "What did {n} buy?", "What animal followed {n}?", "Which animal did {n} own?",
+            "What kind of animal has {n}?", "What animal was with {n}?", "Which animal belongs to {n}?",
+        ),
     ),
     "place": (
-        ("{n} keeps the {o} in the {v}.", "{n} hid the {o} in the {v}.", "{n} left the {o} in the {v}."),
-        ("Where is the {o} of {n}?", "Where did {n} hide the {o}?", "Where did {n} put the {o}?"),
+        (
+            "{n} keeps the {o} in the {v}.", "{n} hid the {o} in the {v}.", "The {o} of {n} lay in the {v}.",
+            "{n} forgot the {o} in the {v}.", "In the {v} {n} put down the {o}.", "{n} left the {o} in the {v}.",
+        ),
+        (
+            "Where is the {o} of {n}?", "Where did {n} hide the {o}?", "Where does {n} keep the {o}?",
+            "In which place was the {o} of {n}?", "Where had {n} left the {o}?", "Where did {n} put the {o}?",
+        ),
     ),
     "food": (
-        ("{n} likes to eat {v}.", "The favourite food of {n} is {v}.", "{n} always asks for {v}."),
-        ("What does {n} like to eat?", "What is the favourite food of {n}?", "What food does {n} like?"),
+        (
+            "{n} likes to eat {v}.", "The favourite food of {n} is {v}.", "{n} ate {v} every day.",
+            "There was nothing that {n} liked better than {v}.", "{n} was very fond of {v}.", "For dinner {n} had {v}.",
+            "{n} always asks for {v}.",
+        ),
+        (
+            "What does {n} like to eat?", "What is the favourite food of {n}?", "What did {n} eat?",
+            "What was {n} fond of?", "What does {n} eat every day?", "What did {n} have for dinner?",
+            "What food does {n} like?",
+        ),
     ),
-}
+}  # fmt: skip
 KINDS = tuple(TEMPLATES)
 PAIR = "pair"  # the stepping stone: the value right behind the name
 
@@ -208,6 +270,15 @@ def answer_tokens(words: Words, answer: str) -> list[int]:
     return words.encode(" " + answer) + words.newline
 
 
+def value_span(tokens: list[int], sentence: Span, value: list[int]) -> Span:
+    """Where a sentence tells its value: the last place inside it where the value's tokens stand; empty if nowhere."""
+    start, end = sentence
+    for at in range(end - len(value), start - 1, -1):
+        if tokens[at : at + len(value)] == value:
+            return at, at + len(value)
+    return start, start
+
+
 @dataclass(frozen=True, slots=True)
 class NeedleSettings:
     """How facts are made: per 64 tokens of text, the share of one-type, cloze and name-value episodes."""
@@ -251,9 +322,9 @@ def ask(
     start = len(episode.prompt)
     if start + len(asked) + len(answer) > room:
         return
-    if not start:
-        episode.query, episode.support = (0, len(asked)), [span]
-    episode.answers.append((start + len(asked), start + len(asked) + len(answer)))
+    end = start + len(asked)
+    told = value_span(episode.tokens, span, answer[:-1])
+    episode.asked.append(Asked((start, end), (end, end + len(answer)), (span, told)))
     episode.prompt += asked + answer
     episode.weights += [how.question_weight] * len(asked) + [1.0] * len(answer)
 

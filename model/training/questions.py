@@ -9,7 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from model.errors import ModelError
-from model.training.data import Corpus, Episode, Span, Words, sentences
+from model.training.data import Asked, Corpus, Episode, Span, Words, sentences
 from model.training.needles import answer_tokens, question_tokens
 from model.training.searches import content_words
 from model.training.tokenizer import json_lines
@@ -112,8 +112,8 @@ def memory_question(
     before = rng.randint(0, total - len(ids))
     filler = corpus.passage(rng, total)
     tokens = filler[:before] + ids + filler[before + len(ids) :]
-    episode = Episode(tokens, [], [], support=[(span[0] + before, span[1] + before)], kind="memory question")
-    return _asked(rng, words, episode, one, [], room)
+    episode = Episode(tokens, [], [], kind="memory question")
+    return _asked(rng, words, episode, one, [], room, ((span[0] + before, span[1] + before),))
 
 
 def prompt_question(
@@ -139,7 +139,7 @@ def prompt_cloze(rng: random.Random, words: Words, corpus: Corpus, total: int, r
     both = corpus.passage(rng, total + rng.randint(48, max(49, room - 64)))
     passage = both[total:]
     prompt, weights = [*passage, *words.newline], [0.0] + [0.1] * len(passage)
-    answers: list[Span] = []
+    asked: list[Asked] = []
     for _ in range(3):
         made = search_in(rng, words, passage)
         if made is None:
@@ -147,25 +147,30 @@ def prompt_cloze(rng: random.Random, words: Words, corpus: Corpus, total: int, r
         answered = answer_tokens(words, made[1])
         if len(prompt) + len(made[0]) + len(answered) > room:
             break
-        answers.append((len(prompt) + len(made[0]), len(prompt) + len(made[0]) + len(answered)))
+        end = len(prompt) + len(made[0])
+        asked.append(Asked((0, end), (end, end + len(answered))))
         prompt += made[0] + answered
         weights += [0.0] * len(made[0]) + [1.0] * len(answered)
-    return Episode(both[:total], prompt, weights, answers=answers, kind="prompt cloze") if answers else None
+    return Episode(both[:total], prompt, weights, asked, kind="prompt cloze") if asked else None
 
 
 def _asked(
-    rng: random.Random, words: Words, episode: Episode, one: Question, passage: list[int], room: int
+    rng: random.Random,
+    words: Words,
+    episode: Episode,
+    one: Question,
+    passage: list[int],
+    room: int,
+    support: tuple[Span, ...] = (),
 ) -> Episode | None:
     question, answer = spelled(rng, one)
     asked, answered = question_tokens(words, question), answer_tokens(words, answer)
     if len(passage) + len(asked) + len(answered) > room:
         return None
     start = len(passage) + len(asked)
-    if not passage:
-        episode.query = (0, len(asked))
     episode.prompt = passage + asked + answered
     episode.weights = [0.05] * start + [1.0] * len(answered)
-    episode.answers = [(start, start + len(answered))]
+    episode.asked = [Asked((0, start), (start, start + len(answered)), support)]
     return episode
 
 

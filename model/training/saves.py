@@ -19,13 +19,16 @@ STATE, NEW, OLD = "state", "state.new", "state.old"
 MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 
 
-def write_state(folder: Path, model: MPlus, optimizer: torch.optim.Optimizer, step: int) -> Path:
-    """Write weights (float32), optimizer and step to folder/state. Raises TrainingError on a full disk."""
+def write_state(
+    folder: Path, model: MPlus, optimizer: torch.optim.Optimizer, step: int, bank: dict[str, Tensor] | None = None
+) -> Path:
+    """Write weights (float32), optimizer, step and bank to folder/state. Raises TrainingError on a full disk."""
     new = folder / NEW
     try:
         shutil.rmtree(new, ignore_errors=True)
         save(model, new, torch.float32)
         save_file(optimizer_tensors(optimizer), new / "optimizer.tensors")
+        save_file(bank or {}, new / "bank.tensors")
         (new / "step.json").write_text(json.dumps({"step": step}), encoding="utf-8")
         put_in_place(folder)
     except (OSError, SafetensorError) as fault:
@@ -75,6 +78,11 @@ def read_optimizer(state: Path, optimizer: torch.optim.Optimizer) -> None:
         entries.setdefault(int(number), {})[key] = tensor
     whole["state"] = entries
     optimizer.load_state_dict(whole)
+
+
+def read_bank(state: Path) -> dict[str, Tensor]:
+    """Rows of earlier steps, as a bank keeps them."""
+    return load_file(state / "bank.tensors")
 
 
 def read_step(state: Path) -> int:

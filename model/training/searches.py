@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 import re
 
-from model.training.data import Corpus, Episode, Search, Span, Words, sentences
+from model.training.data import Asked, Corpus, Episode, Search, Span, Words, sentences
 from model.training.needles import answer_tokens, many, question_tokens
 
 WORD = re.compile(r"[A-Za-z][A-Za-z'’-]*[A-Za-z]|[A-Za-z]|\d+")
@@ -136,9 +136,8 @@ def cloze_episode(rng: random.Random, words: Words, corpus: Corpus, total: int, 
         start = len(episode.prompt)
         if start + len(asked) + len(answered) > room:
             break
-        if not start:
-            episode.query, episode.support = (0, len(asked)), [span]
-        episode.answers.append((start + len(asked), start + len(asked) + len(answered)))
+        end = start + len(asked)
+        episode.asked.append(Asked((start, end), (end, end + len(answered)), (span,)))
         episode.prompt += asked + answered
         episode.weights += [0.05] * len(asked) + [1.0] * len(answered)
     return episode if episode.prompt else None

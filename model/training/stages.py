@@ -88,6 +88,8 @@ class Stage:
     questions: int = 4
     full_share: float = 0.0  # share of steps behind a memory with distractors, drops and recall
     full_chunks: int = 32  # most chunks of such a memory
+    full_questions: int = 2  # prompts of an episode behind it, at most
+    bank_rows: int = 0  # rows of earlier steps that long-term memory holds beside them
     searches: int = 0  # inverse cloze questions per episode, for the retriever
     search_weight: float = 0.3
     through: bool = False  # whether the retriever's loss may reach the model below its projections

@@ -1,11 +1,9 @@
 """Reading books into memory: what is kept, what a stop leaves, what a second reading finds."""
 
 import os
-import random
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -115,58 +113,21 @@ def test_a_library_refuses_the_rows_of_another_model(home, model, novel, tmp_pat
         world.read_into("novels", world.settings(other), second)
 
 
-def killed_once(home: Path, model: Path, novel: Path, delay: float) -> bool:
-    """Start an ingest in a process of its own and kill it; whether it was still running."""
-    code = (
-        "import sys\nfrom pathlib import Path\nfrom tests.assistant import world\n"
-        "import mplus_cli.assistant.engine as engine\nengine.MOST_CHUNKS_PER_SHARD = 4\n"
-        "print('ready', flush=True)\n"
-        "world.read_into('killed', world.settings(Path(sys.argv[1])), Path(sys.argv[2]))\n"
-    )
-    environment = os.environ | {"MPLUS_HOME": str(home), "OMP_NUM_THREADS": "1"}
-    child = subprocess.Popen(
-        [sys.executable, "-c", code, str(model), str(novel)], cwd=ROOT, env=environment, stdout=subprocess.PIPE
-    )
-    assert child.stdout is not None
-    with child.stdout:
-        child.stdout.readline()
-        time.sleep(delay)
-        running = child.poll() is None
-        child.kill()
-        child.wait()
-    return running
-
-
-def check_kills(home: Path, model: Path, tmp_path: Path, kills: int, monkeypatch) -> None:
-    monkeypatch.setattr("mplus_cli.assistant.engine.MOST_CHUNKS_PER_SHARD", 4)
+def check_kills(home: Path, model: Path, tmp_path: Path, kills: int) -> None:
     novel = tmp_path / "long.md"
     novel.write_text(world.book(40), encoding="utf-8")
-    chosen = world.settings(model)
-    begun = time.monotonic()
-    world.read_into("unbroken", chosen, novel)
-    whole = time.monotonic() - begun
-    rng, hits = random.Random(0), 0
-    for _ in range(kills):
-        hits += killed_once(home, model, novel, rng.uniform(0, 0.6 * whole))
-        folder = home / "libraries/killed"
-        if folder.exists():
-            with Library.open(folder) as library:
-                assert all(finding.ok or finding.kind == "orphan" for finding in library.verify())
-            if rng.random() < 0.3 and not hits % 5:
-                import shutil
-
-                shutil.rmtree(folder)
-    world.read_into("killed", chosen, novel)
-    assert hits, "no kill met a running ingest"
-    assert live_shards(home, "killed") == live_shards(home, "unbroken")
-    assert exported(home, "killed") == exported(home, "unbroken")
+    environment = os.environ | {"MPLUS_HOME": str(home), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "tests.assistant.killing", str(model), str(novel), str(kills)]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(f"{kills} kills, ")
 
 
-def test_a_killed_ingest_resumes_to_the_same_bytes(home, model, tmp_path, monkeypatch):
-    check_kills(home, model, tmp_path, 3, monkeypatch)
+def test_a_killed_ingest_resumes_to_the_same_bytes(home, model, tmp_path):
+    check_kills(home, model, tmp_path, 5)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
-def test_two_hundred_kills_at_random_moments(home, model, tmp_path, monkeypatch):
-    check_kills(home, model, tmp_path, 200, monkeypatch)
+def test_two_hundred_kills_at_random_moments(home, model, tmp_path):
+    check_kills(home, model, tmp_path, 200)

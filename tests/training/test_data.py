@@ -10,6 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from model.training.bank import Bank
 from model.training.data import Corpus, Words, collate, read_corpus, row_indices, sentences, tokenise
 from model.training.losses import each_row_loss, row_scores
 from model.training.needles import HELD_FIRST, NeedleSettings, facts, needle_episode, plant
@@ -83,16 +84,47 @@ def test_held_out_names_are_never_trained_on() -> None:
 def test_prompt_weights_cover_exactly_the_answers(words: Words, corpus: Corpus) -> None:
     how = NeedleSettings(density=(2,), pairs=0.0)
     made = needle_episode(random.Random(1), words, corpus, 128, 200, how)
-    inside = {at for a, b in made.answers for at in range(a, b)}
+    inside = {at for one in made.asked for at in range(*one.answer)}
     assert inside
     assert all((weight == 1.0) == (at in inside) for at, weight in enumerate(made.weights))
 
 
-def test_support_of_the_first_question_is_its_sentence(words: Words, corpus: Corpus) -> None:
-    made = needle_episode(random.Random(4), words, corpus, 128, 200, NeedleSettings(density=(1,), cloze=0.0, pairs=0.0))
-    (span,) = made.support
-    answer = words.decode(made.prompt[made.answers[0][0] : made.answers[0][1]]).strip()
-    assert answer in words.decode(made.tokens[span[0] : span[1]])
+def test_support_of_a_question_is_its_sentence_and_in_it_the_value(words: Words, corpus: Corpus) -> None:
+    made = needle_episode(random.Random(4), words, corpus, 128, 200, NeedleSettings(density=(2,), cloze=0.0, pairs=0.0))
+    assert len(made.asked) > 1
+    for one in made.asked:
+        (start, end), value = one.support
+        answer = words.decode(made.prompt[slice(*one.answer)]).strip()
+        assert answer in words.decode(made.tokens[start:end])
+        assert words.decode(made.tokens[slice(*value)]).strip() == answer
+        assert start <= value[0] < value[1] <= end
+
+
+def test_single_questions_ask_what_the_whole_prompt_asks(words: Words, corpus: Corpus) -> None:
+    made = needle_episode(random.Random(4), words, corpus, 128, 200, NeedleSettings(density=(2,)))
+    parts = made.single()
+    assert len(parts) == len(made.asked) > 1
+    for part, one in zip(parts, made.asked, strict=True):
+        assert part.prompt[slice(*part.asked[0].answer)] == made.prompt[slice(*one.answer)]
+        assert part.prompt[: part.asked[0].question[1]] == made.prompt[slice(*one.question)]
+        assert (part.tokens, part.asked[0].support) == (made.tokens, one.support)
+    batch = collate([made, made], [64, 64], [], single=2)
+    assert batch.owner.tolist() == [0, 0, 1, 1]
+
+
+def test_a_bank_keeps_the_newest_rows() -> None:
+    bank = Bank.empty(2, 5, 3)
+    rows = torch.arange(8.0)[None, :, None].expand(2, -1, 3)
+    bank.add(rows[:, :3])
+    assert torch.equal(bank.valid, rows[:, :3])
+    bank.add(rows[:, 3:])
+    assert bank.filled == 5
+    assert sorted(bank.valid[0, :, 0].tolist()) == [3.0, 4.0, 5.0, 6.0, 7.0]
+    other = Bank.empty(2, 5, 3)
+    other.restore(bank.state())
+    for one in (bank, other):
+        one.add(rows[:, :2])
+    assert torch.equal(bank.rows, other.rows)
 
 
 def test_repeats_are_found_in_what_was_written(words: Words) -> None:
@@ -139,8 +171,8 @@ def test_question_episodes_hold_passage_and_answer(words: Words, corpus: Corpus,
     assert shown is not None
     assert len(kept.tokens) == 400
     for episode in (kept, shown):
-        ((a, b),) = episode.answers
-        assert words.decode(episode.prompt[a:b]).strip() in one.answers
+        (asked,) = episode.asked
+        assert words.decode(episode.prompt[slice(*asked.answer)]).strip() in one.answers
 
 
 def test_collated_prompts_are_padded_without_weight(words: Words, corpus: Corpus) -> None:

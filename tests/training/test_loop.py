@@ -11,7 +11,7 @@ import torch
 from model.errors import ModelError, TrainingError
 from model.training.cli import Sources, prepare, train
 from model.training.loop import Run, batch_loss
-from model.training.memory import write_chunks
+from model.training.memory import gathered, write_chunks
 from model.training.stages import Plan, read_plan
 from tests.training.tiny import SHAPE, tiny_stage
 
@@ -37,15 +37,16 @@ def test_loss_falls_on_repeats(tmp_path: Path, sources: Sources) -> None:
 
 
 def test_resumed_run_equals_an_unbroken_one_bit_for_bit(tmp_path: Path, sources: Sources) -> None:
-    mixture = {"repeat": 0.4, "needle": 0.3, "continuation": 0.3}
-    unbroken = new_run(tmp_path / "one", sources, mixture=mixture)
+    how = {"mixture": {"repeat": 0.4, "needle": 0.3, "continuation": 0.3}, "full_share": 0.5, "bank_rows": 100}
+    unbroken = new_run(tmp_path / "one", sources, **how)
     list(unbroken.train())
-    broken = new_run(tmp_path / "two", sources, mixture=mixture)
+    assert unbroken.bank.filled == 100
+    broken = new_run(tmp_path / "two", sources, **how)
     steps = broken.train()
     for _ in range(3):
         next(steps)
     steps.close()  # an interruption: the generator is closed and saves
-    taken_up = new_run(tmp_path / "two", sources, resume=True, mixture=mixture)
+    taken_up = new_run(tmp_path / "two", sources, resume=True, **how)
     assert taken_up.step == 3
     list(taken_up.train())
     for name, tensor in weights(unbroken).items():
@@ -70,6 +71,26 @@ def test_retriever_loss_touches_only_projections(tmp_path: Path, sources: Source
     touched = {name for name, p in run.model.named_parameters() if p.grad is not None and p.grad.abs().sum() > 0}
     assert touched
     assert all(name.startswith("retrievers.") for name in touched)
+
+
+def test_rows_gathered_in_read_form_are_the_projected_rows(tmp_path: Path, sources: Sources) -> None:
+    model = new_run(tmp_path / "run", sources).model
+    rows = torch.randn(30, model.config.llama.hidden_size)
+    index = torch.tensor([[3, 3, 29], [0, 7, 1]])
+    found = gathered(model.project_layer(1, rows[None]), index)
+    for one, other in zip(found, model.project_layer(1, rows[index]), strict=True):
+        assert torch.allclose(one, other, atol=1e-6)
+
+
+def test_rows_of_the_bank_are_recalled_and_count_as_wrong(tmp_path: Path, sources: Sources) -> None:
+    run = new_run(tmp_path / "run", sources, mixture={"needle": 1.0}, full_share=1.0, batch=6, bank_rows=200)
+    step = next(s for s in range(30) if len(run.mixture.batch(s).lengths) == 2)
+    batch = run.mixture.batch(step)
+    alone, parts = batch_loss(run.model, batch, run.mixture, step)
+    run.bank.add(torch.randn(run.model.config.layers, 200, run.model.config.llama.hidden_size))
+    crowded, more = batch_loss(run.model, batch, run.mixture, step, run.bank)
+    assert more["search"] > parts["search"]
+    assert crowded != alone
 
 
 def test_every_parameter_learns_in_a_full_step(tmp_path: Path, sources: Sources) -> None:
