@@ -43,6 +43,7 @@ from model.training.questions import sentence_spans
 DISTANCES = (0, 10, 100, 1000, 4000)
 CROWD = 1000  # chunks with look-alike facts
 FACTS = 4  # facts of a document, and its chunks
+ALIKE = 0.18  # share of look-alikes' first names, and of their last names, that are held-out ones
 FORMS = ("question", "cloze", "pair")
 
 
@@ -67,11 +68,12 @@ def value_count(kind: str, held: bool = True) -> int:
 
 def look_alike_name(rng: random.Random) -> str:
     """A name that shares its first or its last name with the held-out ones, or neither; never both."""
-    first, last = made.FIRST + made.HELD_FIRST, made.LAST + made.HELD_LAST
     while True:
-        name = rng.choice(first), rng.choice(last)
-        if name[0] not in made.HELD_FIRST or name[1] not in made.HELD_LAST:
-            return " ".join(name)
+        first, last = rng.random() < ALIKE, rng.random() < ALIKE
+        if not (first and last):
+            return " ".join((
+                rng.choice(made.HELD_FIRST if first else made.FIRST), rng.choice(made.HELD_LAST if last else made.LAST)
+            ))  # fmt: skip
 
 
 def make_fact(rng: random.Random, kind: str, form: str, held: bool, name: str) -> Asked:

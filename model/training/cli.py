@@ -16,7 +16,7 @@ from model.training.attention import use_float32_attention
 from model.training.data import Words, tokenise
 from model.training.export import export
 from model.training.lexical import begin_searching
-from model.training.loop import Run, Step, Validate
+from model.training.loop import Run, Step, Validate, in_bfloat16
 from model.training.mixture import Mixture
 from model.training.pretrained import train_on_base
 from model.training.pretrained_stages import has_base
@@ -116,7 +116,7 @@ def prepare(plan: Plan, stage: Stage, out: Path, sources: Sources, resume: bool,
     shape = replace(plan.shape, vocabulary=words.size)
     sample = torch.from_numpy(corpus.tokens[:FREQUENCY_SAMPLE].astype(np.int64))
     model = initialise(MPlus(shape.config()), frequencies=log_frequencies(sample, words.size))
-    if stage.bfloat16:
+    if in_bfloat16(stage):
         use_float32_attention(model)
     run = Run(out, model, Mixture(stage, words, corpus, questions, shape.rows))
     out.mkdir(parents=True, exist_ok=True)

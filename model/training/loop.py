@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from model.checkpoint import cpu_has_bf16
 from model.mplus import MPlus
 from model.training.bank import Bank
 from model.training.data import Batch
@@ -28,6 +29,7 @@ from model.training.memory import (
     write_chunks,
 )
 from model.training.mixture import Mixture
+from model.training.pointing import Pointers, pointers_of
 from model.training.retriever import Shelves, only_projections
 from model.training.stages import Stage, as_dict
 
@@ -48,6 +50,11 @@ def rate_at(stage: Stage, step: int) -> float:
     start = stage.steps * (1 - stage.decay)
     fall = 1.0 if step < start else 1 - 0.9 * (step - start) / max(1.0, stage.steps - start)
     return stage.learning_rate * min(1.0, (step + 1) / max(1, stage.warmup)) * fall
+
+
+def in_bfloat16(stage: Stage) -> bool:
+    """Whether products are computed in bf16: only where the processor has it; elsewhere it is eight times slower."""
+    return stage.bfloat16 and cpu_has_bf16()
 
 
 def optimizer_for(model: MPlus, stage: Stage) -> torch.optim.AdamW:
@@ -80,8 +87,13 @@ def batch_loss(
     written = write_chunks(model, batch.chunks, stage.gradient_chunks)
     others = bank.valid if bank is not None and bank.filled else None
     searcher = Searcher(model, written, stage.through, others)
-    hidden = model.read(batch.prompt, main_memory(model, batch, mixture, searcher, step, generator))
+    pointers = pointers_of(batch, model.config.memory_rows if stage.pointing else 0)
+    hidden = model.read(batch.prompt, main_memory(model, batch, mixture, searcher, step, generator, pointers))
     loss = prompt_loss(model, hidden, batch, parts)
+    pointing = pointers.loss()
+    if pointing is not None:
+        parts["pointing"] = pointing
+        loss = loss + stage.pointing * pointing
     if stage.language_weight:
         parts["language"] = language_loss(model, batch, written, stage, generator)
         loss = loss + stage.language_weight * parts["language"]
@@ -96,7 +108,13 @@ def batch_loss(
 
 
 def main_memory(
-    model: MPlus, batch: Batch, mixture: Mixture, searcher: Searcher, step: int, generator: torch.Generator
+    model: MPlus,
+    batch: Batch,
+    mixture: Mixture,
+    searcher: Searcher,
+    step: int,
+    generator: torch.Generator,
+    pointers: Pointers,
 ) -> Callable[[int, Tensor], object]:
     """The memory behind which the prompts are read: the episode's own chunks, or a long simulated life."""
     stage, config = mixture.stage, model.config
@@ -104,7 +122,7 @@ def main_memory(
     own = len(batch.chunks)
     rng.random()
     if rng.random() >= stage.full_share or len(batch.episodes) < 3:
-        return own_memory(model, searcher.written, batch.owner)
+        return own_memory(model, searcher.written, batch.owner, pointers)
     most = min(stage.full_chunks, own * len(batch.episodes))
     count = rng.randint(own, most)
     life = live(searcher.written, (config.memory_rows, config.pool_rows), count, generator, rng.random() < 0.5)
@@ -114,7 +132,7 @@ def main_memory(
         mask[number, : one.asked[0].question[1] if one.asked else len(one.prompt)] = 1
         asked.append((owner, one.asked[0].support if one.asked else (), one.kind != "memory question"))
     targets = targets_of(batch, searcher.written, config.memory_rows, asked)
-    return full_memory(model, searcher, life, batch.owner, mask, targets, rng.random() < 0.5)
+    return full_memory(model, searcher, life, batch.owner, mask, targets, rng.random() < 0.5, pointers)
 
 
 def learn_searches(model: MPlus, batch: Batch, searcher: Searcher, generator: torch.Generator) -> None:
@@ -197,7 +215,7 @@ class Run:
         started = time.perf_counter()
         for group in self.optimizer.param_groups:
             group["lr"] = rate_at(self.stage, self.step) * group["scale"]
-        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=self.stage.bfloat16):
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=in_bfloat16(self.stage)):
             if self.stage.alone:
                 loss, parts = self.shelves.loss(self.step)
             else:

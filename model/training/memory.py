@@ -12,6 +12,7 @@ from torch import Tensor
 from model.mplus import KeysValues, MPlus
 from model.training.data import Batch, Search, Span, row_indices
 from model.training.losses import each_row_loss, row_scores
+from model.training.pointing import Pointers
 
 NEIGHBOURS = 24  # rows after a sentence still speak of it: neither found nor avoided
 Prefix = Callable[[int, Tensor], KeysValues]
@@ -122,12 +123,15 @@ def found_among_top(scores: Tensor, targets: Targets, count: int) -> Tensor:
     return found[positive.any(1)].mean()
 
 
-def own_memory(model: MPlus, written: Written, owner: Tensor) -> Prefix:
+def own_memory(model: MPlus, written: Written, owner: Tensor, pointers: Pointers) -> Prefix:
     """A memory of the episode's own rows only; owner (P,): the episode of each prompt."""
+    each = written.rows.shape[2]
+    index = owner[:, None] * each + torch.arange(each)
 
     def prefix_of(layer: int, hidden: Tensor) -> KeysValues:
-        keys, values = model.project_layer(layer, written.rows[layer])
-        return KeysValues(keys[owner], values[owner])
+        found = KeysValues(*(one[owner] for one in model.project_layer(layer, written.rows[layer])))
+        pointers.watch(model, layer, hidden, found.keys, index)
+        return found
 
     return prefix_of
 
@@ -174,7 +178,14 @@ def live(written: Written, sizes: tuple[int, int], chunk_count: int, generator: 
 
 
 def full_memory(
-    model: MPlus, searcher: Searcher, life: Life, owner: Tensor, mask: Tensor, targets: Targets, old: bool
+    model: MPlus,
+    searcher: Searcher,
+    life: Life,
+    owner: Tensor,
+    mask: Tensor,
+    targets: Targets,
+    old: bool,
+    pointers: Pointers,
 ) -> Prefix:
     """A memory after many chunks: recalled rows (oldest first), then the pool. The retriever learns on the way.
 
@@ -190,7 +201,10 @@ def full_memory(
         dropped = life.dropped[layer][owner]
         candidates = torch.cat([bank, dropped] if old else [dropped, bank], 1)
         found = scores.gather(1, candidates).topk(min(recall, candidates.shape[1]), 1).indices.sort(1).values
-        return gathered(table_of(layer), torch.cat([candidates.gather(1, found), life.pool[layer][owner]], 1))
+        index = torch.cat([candidates.gather(1, found), life.pool[layer][owner]], 1)
+        picked = gathered(table_of(layer), index)
+        pointers.watch(model, layer, hidden, picked.keys, index)
+        return picked
 
     def table_of(layer: int) -> KeysValues:
         table = model.project_layer(layer, rows[layer].flatten(0, 1)[None])

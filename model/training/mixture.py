@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import torch
 
 from model.training.data import Asked, Batch, Corpus, Episode, Words, chunk_lengths, collate
-from model.training.needles import NeedleSettings, needle_episode
+from model.training.needles import NeedleSettings, names_in, needle_episode
 from model.training.questions import Question, memory_question, prompt_cloze, prompt_question
 from model.training.repeats import continuation, random_repeat, text_repeat
 from model.training.searches import cloze_episode, searches_for
@@ -37,6 +37,7 @@ class Mixture:
             cloze=self.stage.cloze,
             pairs=self.stage.pairs,
             questions=self.stage.questions,
+            names=names_in(self.words, self.corpus),
         )
 
     def random(self, step: int) -> random.Random:

@@ -7,6 +7,8 @@ all facts are of the same kind, so that only the name tells them apart: mixed ki
 from __future__ import annotations
 
 import random
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from model.training.data import Asked, Corpus, Episode, Span, Words, flatten
@@ -49,7 +51,7 @@ LAST = many(
     Knight Lane Lang Lawson Lee Lewis Lloyd Long Lucas Marshall Martin Mason Matthews Maxwell May Mills Mitchell Moore
     Morgan Morris Murray Nash Nelson Newton Nichols Oliver Osborne Owen Page Palmer Parker Pearson Perry Phillips
     Pierce Porter Powell Price Reed Reynolds Richards Roberts Robinson Rogers Ross Russell Sanders Saunders Scott
-    Sharp Shaw Simpson Smith Spencer Stanley Stevens Stewart Stuart Sullivan Taylor Temple Thompson Turner Walker Wallace
+    Sharp Shaw Simpson Smith Spencer Stanley Stevens Stewart Stuart Sullivan Taylor Thompson Turner Walker Wallace
     Walsh Ward Warren Watson Watts Webb West White Whitney Williams Wilson Wright Young
     """
 )
@@ -194,18 +196,29 @@ def syllables(rng: random.Random) -> str:
     return "".join(rng.choice(SYLLABLES) for _ in range(rng.choice((2, 2, 3)))).capitalize()
 
 
-def person(rng: random.Random, held: bool) -> str:
-    """First and last name, of the training or of the held-out lists."""
+def invented(rng: random.Random, words: Sequence[str]) -> str:
+    """Something that can be a name: one of `words`, where there are any, or syllables."""
+    return rng.choice(words) if words and rng.random() < 0.5 else syllables(rng)
+
+
+def names_in(words: Words, corpus: Corpus, tokens: int = 3_000_000) -> tuple[str, ...]:
+    """Words of the books' first tokens with a capital inside of a sentence, sorted; none that is held out."""
+    held = {*HELD_FIRST, *HELD_LAST, *HELD_CITY}
+    found = set(re.findall(r"(?<=[a-z,] )[A-Z][a-z]{2,9}\b", words.decode(corpus.tokens[:tokens].tolist())))
+    return tuple(sorted(found - held))
+
+
+def person(rng: random.Random, held: bool, words: Sequence[str] = ()) -> str:
+    """First and last name, of the held-out lists or of the training's: from its lists, from `words`, or invented."""
     if held:
         return f"{rng.choice(HELD_FIRST)} {rng.choice(HELD_LAST)}"
-    parts = (rng.choice(names) if rng.random() < 0.6 else syllables(rng) for names in (FIRST, LAST))
-    return " ".join(parts)
+    return " ".join(rng.choice(names) if rng.random() < 0.4 else invented(rng, words) for names in (FIRST, LAST))
 
 
-def value(rng: random.Random, kind: str, held: bool) -> str:
+def value(rng: random.Random, kind: str, held: bool, words: Sequence[str] = ()) -> str:
     """A value of a kind of fact."""
     if kind == "city":
-        return rng.choice(HELD_CITY) if held else rng.choice(CITY) if rng.random() < 0.7 else syllables(rng)
+        return rng.choice(HELD_CITY) if held else rng.choice(CITY) if rng.random() < 0.6 else invented(rng, words)
     if kind == "number":
         return str(rng.randrange(100, 1000))
     if kind == "animal":
@@ -213,26 +226,28 @@ def value(rng: random.Random, kind: str, held: bool) -> str:
     return rng.choice({"job": JOB, "place": PLACE, "food": FOOD}[kind])
 
 
-def fact(rng: random.Random, kind: str, held: bool = False) -> Fact:
+def fact(rng: random.Random, kind: str, held: bool = False, words: Sequence[str] = ()) -> Fact:
     """One fact about a new person."""
-    name = person(rng, held)
+    name = person(rng, held, words)
     if kind == PAIR:
-        found = value(rng, rng.choice(KINDS), held)
+        found = value(rng, rng.choice(KINDS), held, words)
         return Fact(f"{name} {found}.", f"{name}?", found)
-    found, thing = value(rng, kind, held), rng.choice(THING)
+    found, thing = value(rng, kind, held, words), rng.choice(THING)
     statements, questions = TEMPLATES[kind]
     said = statements[-1] if held else rng.choice(statements[:-1])
     asked = questions[-1] if held else rng.choice(questions[:-1])
     return Fact(said.format(n=name, v=found, o=thing), asked.format(n=name, v=found, o=thing), found)
 
 
-def facts(rng: random.Random, count: int, one_type: bool, pairs: float, held: bool = False) -> list[Fact]:
-    """`count` facts about different people; with `one_type` all of one kind."""
+def facts(
+    rng: random.Random, count: int, one_type: bool, pairs: float, held: bool = False, words: Sequence[str] = ()
+) -> list[Fact]:
+    """`count` facts about different people; with `one_type` all of one kind. `words`: more that can be names."""
     only = PAIR if rng.random() < pairs else rng.choice(KINDS)
     found: list[Fact] = []
     names: set[str] = set()
     for _ in range(count * 4):
-        one = fact(rng, only if one_type else rng.choice(KINDS), held)
+        one = fact(rng, only if one_type else rng.choice(KINDS), held, words)
         if one.question not in names and len(found) < count:
             names.add(one.question)
             found.append(one)
@@ -289,6 +304,7 @@ class NeedleSettings:
     pairs: float = 0.3
     questions: int = 4
     question_weight: float = 0.1
+    names: tuple[str, ...] = ()  # beside those of the lists
 
 
 def needle_episode(
@@ -296,7 +312,7 @@ def needle_episode(
 ) -> Episode:
     """Facts planted in running text, and a prompt that asks for some of them."""
     count = max(1, round(total / 64 * rng.choice(how.density)))
-    made = facts(rng, count, rng.random() < how.one_type, how.pairs, held)
+    made = facts(rng, count, rng.random() < how.one_type, how.pairs, held, how.names)
     encoded = [words.encode(" " + one.sentence) for one in made]
     while encoded and sum(map(len, encoded)) > total:
         encoded.pop()

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from model.checkpoint import cpu_has_bf16
 from model.mplus import KeysValues, MPlus
 from model.training.data import Corpus, Search, Span, Words, row_indices
 from model.training.losses import any_row_loss, each_row_loss, row_scores
@@ -76,7 +77,7 @@ def fill_shelf(
     written = torch.tensor([tokens for tokens, _ in texts]).split(lengths, 1)
     newest, rows = model.start_rows(streams), []
     for ids in written:
-        with torch.autocast("cpu", dtype=torch.bfloat16):
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=cpu_has_bf16()):
             newest, _ = model.write(ids, newest)
         rows.append(newest.to(torch.bfloat16))
     return Shelf(torch.cat(rows, 2), [tokens for tokens, _ in texts], lengths, [asked for _, asked in texts])
@@ -113,7 +114,7 @@ def entering(
         keys, values = model.project_layer(layer, pool[layer][None])
         return KeysValues(keys.expand(len(ids), -1, -1, -1), values.expand(len(ids), -1, -1, -1))
 
-    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16, enabled=cpu_has_bf16()):
         for _ in model.layers_behind(model.embed(ids), prefix_of):
             pass
     return states, mask
@@ -143,7 +144,7 @@ def shelf_loss(
     losses, found = [], []
     flat = shelf.rows.flatten(1, 2)
     for layer in range(model.config.layers):
-        with torch.autocast("cpu", dtype=torch.bfloat16):
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=cpu_has_bf16()):
             keys = model.key(layer, flat[layer][index].float()[None])[0]
             scores = row_scores(model.query(layer, states[layer]), keys, mask)
         losses.append((each_row_loss(scores, positive, negative) + any_row_loss(scores, positive, negative)) / 2)

@@ -101,6 +101,7 @@ class Stage:
     stream_chunks: int = 240
     refill: int = 450  # steps until other texts are written
     others: int = 5000  # rows that each of its questions is compared with
+    pointing: float = 0.0  # weight of the loss that tells attention which row holds a value
     language_weight: float = 0.5
     language_share: float = 0.5  # share of written tokens whose prediction is computed
     learning_rate: float = 1.5e-3
@@ -110,7 +111,7 @@ class Stage:
     weight_decay: float = 0.05
     clip: float = 1.0
     gradient_chunks: int = 8
-    bfloat16: bool = True
+    bfloat16: bool = True  # on processors that have it
     validate_every: int = 500
     save_every: int = 200
     seed: int = 0

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from model.training.data import Corpus, Words, tokenise
 from tests.training.tiny import SHAPE, story
 
 
@@ -48,6 +49,18 @@ def work(tmp_path_factory: pytest.TempPathFactory, text_folder: Path) -> Path:
     folder = tmp_path_factory.mktemp("work")
     train_tokenizer((str(d["text"]) for d in documents(text_folder)), SHAPE.vocabulary, folder / "tokenizer.json")
     return folder
+
+
+@pytest.fixture(scope="session")
+def words(work: Path) -> Words:
+    """The tokenizer with its tables."""
+    return Words(work / "tokenizer.json")
+
+
+@pytest.fixture(scope="session")
+def corpus(words: Words, text_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Corpus:
+    """The stories as tokens."""
+    return tokenise(text_folder, words, tmp_path_factory.mktemp("cache") / "text.u16", "*.jsonl*", 10**6)
 
 
 @pytest.fixture(autouse=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
-import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,16 +16,6 @@ from model.training.needles import HELD_FIRST, NeedleSettings, facts, needle_epi
 from model.training.questions import find_support, memory_question, prompt_question, read_questions
 from model.training.repeats import continuation, random_repeat
 from model.training.searches import question_about, search_in
-
-
-@pytest.fixture(scope="session")
-def words(work: Path) -> Words:
-    return Words(work / "tokenizer.json")
-
-
-@pytest.fixture(scope="session")
-def corpus(words: Words, text_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Corpus:
-    return tokenise(text_folder, words, tmp_path_factory.mktemp("cache") / "text.u16", "*.jsonl*", 10**6)
 
 
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=5), st.integers(1, 12), st.data())
