@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -100,7 +101,11 @@ def write(
     dtype: str = "auto",
     threads: int | None = None,
 ) -> dict[str, Any]:
-    """Write `chunks` chunks of random tokens; tokens per second, time per chunk early and late, memory in bytes."""
+    """Write `chunks` chunks of random tokens; tokens per second, time per chunk early and late, memory in bytes.
+
+    `late_to_early`: the median ratio of chunks that go on from the last one to chunks of a second document that is
+    `WINDOW` chunks long, in turn: a machine whose speed drifts slows both.
+    """
     _set_threads(threads)
     loaded = checkpoint_of(checkpoint, random, WRITE, device, dtype)
     model, length = loaded.model, chunk_length or loaded.model.config.chunk_tokens
@@ -111,13 +116,16 @@ def write(
         for _ in _written(loaded, 5, length):
             pass  # the first calls allocate
         begun = time.perf_counter()
-        for number, rows in enumerate(_written(loaded, chunks, length), 1):
+        writing = _written(loaded, chunks + WINDOW, length)
+        for number, rows in enumerate(islice(writing, chunks), 1):
             shards.add(rows)
             times.append(time.perf_counter() - begun)
             if number in (min(WINDOW, chunks), chunks):
                 anonymous[number] = anonymous_bytes()
         shards.flush()
         seconds = time.perf_counter() - begun
+        written = shards.bytes
+        ratio = _late_to_early(writing, _written(loaded, 2 * WINDOW, length), shards)
     each = [after - before for before, after in zip([0.0, *times], times, strict=False)]
     return {
         "task": "write",
@@ -127,11 +135,25 @@ def write(
         "chunk_length": length,
         "chunk_ms_early": round(1e3 * statistics.median(each[:WINDOW]), 3),
         "chunk_ms_late": round(1e3 * statistics.median(each[-WINDOW:]), 3),
+        "late_to_early": round(ratio, 3),
         "anonymous_bytes_early": min(anonymous.items())[1],
         "anonymous_bytes_late": max(anonymous.items())[1],
-        "row_bytes_per_token": round(shards.bytes / (chunks * length), 1),
+        "row_bytes_per_token": round(written / (chunks * length), 1),
         **_surroundings(model),
     }
+
+
+def _late_to_early(late: Iterator[ReadRows], early: Iterator[ReadRows], shards: _Shards) -> float:
+    """Median ratio of the seconds of one writer's next chunk to those of another's, taken in turn."""
+    for rows in islice(early, WINDOW):
+        shards.add(rows)
+
+    def seconds(writer: Iterator[ReadRows]) -> float:
+        begun = time.perf_counter()
+        shards.add(next(writer))
+        return time.perf_counter() - begun
+
+    return statistics.median(seconds(late) / seconds(early) for _ in range(WINDOW))
 
 
 def generate(

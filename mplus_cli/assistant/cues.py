@@ -115,15 +115,13 @@ def _bonus(asked: str, known: frozenset[str]) -> Callable[[str], float]:
     content = known - EMPTY
 
     def bonus(text: str) -> float:
-        return max((telling * told(text, expected, content) for expected, telling in kinds), default=0.0)
+        return max((telling * _telling(text, expected, content) for expected, telling in kinds), default=0.0)
 
     return bonus
 
 
-def told(text: str, expected: re.Pattern[str], content: frozenset[str]) -> float:
-    """How well a text tells a kind of word that is not in the question's `content`, 0 to 1.
-
-    1 where a word of the kind stands; names and numbers tell half when no word of the question is beside them."""
+def _telling(text: str, expected: re.Pattern[str], content: frozenset[str]) -> float:
+    """1 where a word of the kind stands; names and numbers tell half when no word of the question is beside them."""
     if expected not in (NAME, NUMBER):
         return float(expected.search(text) is not None)
     found = 0.0

@@ -99,7 +99,7 @@ def score(
     memory: Callable[[Sentence], float],
     text: Callable[[Sentence], float] = lambda _: 0.0,
 ) -> list[Scored]:
-    """Candidates with their support, in their order; candidates of one document stand in reading order.
+    """Candidates with their support, best first; candidates of one document stand in reading order.
 
     `memory` and `text` say how strongly the memory, and full-text search, point at a sentence, 0 to 1.
     """
@@ -111,7 +111,7 @@ def score(
         if overlap > 0:
             support += _shape(sentence, asked)
         scored.append(Scored(sentence, max(0.0, support) / TOTAL, overlap, recalled))
-    return scored
+    return sorted(scored, key=lambda one: (-one.support, one.sentence.document, one.sentence.start))
 
 
 def overlaps(candidates: Sequence[Sentence], weights: dict[str, float]) -> list[float]:
@@ -150,16 +150,15 @@ def _shape(sentence: Sentence, asked: Quest) -> float:
     words = sentence.order
     added = asked.bonus(sentence.text) + LENGTH * min(1.0, log(1 + len(words)) / log(1 + LONG))
     if asked.pairs:
-        added += PAIRS * sum(follow(words, *pair) for pair in asked.pairs) / len(asked.pairs)
-    return added - (NOTHING_NEW if says_nothing(sentence, asked) else 0.0)
+        added += PAIRS * sum(_follow(words, *pair) for pair in asked.pairs) / len(asked.pairs)
+    return added - (NOTHING_NEW if _says_nothing(sentence, asked) else 0.0)
 
 
-def follow(words: Sequence[str], first: str, second: str) -> bool:
-    """Whether the second word comes soon behind the first."""
+def _follow(words: Sequence[str], first: str, second: str) -> bool:
     return any(second in words[at + 1 : at + 1 + PAIR_DISTANCE] for at, word in enumerate(words) if word == first)
 
 
-def says_nothing(sentence: Sentence, asked: Quest) -> bool:
+def _says_nothing(sentence: Sentence, asked: Quest) -> bool:
     """Whether it is a question, very short, or holds no word of content that the question does not hold."""
     return sentence.text.rstrip("\"'”’»)] ").endswith("?") or sentence.words <= (asked.known | EMPTY)
 

@@ -9,8 +9,7 @@ from math import exp
 from typing import TYPE_CHECKING
 
 from mplus_cli.assistant.cues import question_weights, widened_query
-from mplus_cli.assistant.judgement import Sight, learnt, ranked
-from mplus_cli.assistant.passages import Scored, Sentence, sentences
+from mplus_cli.assistant.passages import Scored, Sentence, score, sentences
 from mplus_cli.assistant.view import Births, View
 from mplus_cli.events import FoundBy
 from mplus_cli.library.library import Library
@@ -70,24 +69,14 @@ def find(
     library: Library, view: View, births: Births, recollection: Recollection, question: str, text_search: bool
 ) -> Found:
     """The sentences that the memory, and full-text search, bring to a question, best first."""
-    seen = look(library, view, births, recollection, question, text_search)
-    return Found(recollection, tuple(ranked(seen, learnt())))
-
-
-def look(
-    library: Library, view: View, births: Births, recollection: Recollection, question: str, text_search: bool
-) -> Sight:
-    """The candidates for a question, and how strongly memory and text search point at them.
-
-    Keeps what full-text search found in the recollection.
-    """
     limits = view.until()
     if text_search:
         hits = library.search(widened_query(question), list(limits), TEXT_CHUNKS, limits)
         recollection.texts = {(hit.document, hit.chunk): hit.score for hit in hits}
     candidates = candidate_sentences(library, view, recollection)
     weights = question_weights(question, view.chunks, lambda word: library.chunks_with(word, limits))
-    return Sight(question, candidates, weights, memory_score(recollection, births), text_score(recollection, births))
+    memory, text = memory_score(recollection, births), text_score(recollection, births)
+    return Found(recollection, tuple(score(question, candidates, weights, memory, text)))
 
 
 def recollect(trace: RetrievalTrace, births: Births) -> Recollection:
