@@ -30,14 +30,14 @@ class Pointers:
     there: Tensor | None = None  # (M,) whether the row is in the prefix at all
 
     def loss(self) -> Tensor | None:
-        """Minus the log of the chance that some head of some layer looks at the right row; None if no row is there.
+        """Minus the log of the attention that the best head of all layers pays to the right row; None if none is there.
 
-        One head is enough: the mean of all would pull every head to the value.
+        The mean of all heads would pull every head to the value; the chance that any of them looks there is high
+        already when all look at every value alike.
         """
         if not self.seen or self.there is None or not self.there.any():
             return None
-        missed = (1 - torch.cat(self.seen, 1)[self.there]).prod(1)
-        return -(1 - missed).clamp_min(SMALLEST).log().mean()
+        return -torch.cat(self.seen, 1)[self.there].amax(1).clamp_min(SMALLEST).log().mean()
 
     def watch(self, model: MPlus, layer: int, hidden: Tensor, keys: Tensor, index: Tensor) -> None:
         """Keep how much the tokens attend to their rows in a layer.
