@@ -16,6 +16,7 @@ from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
 from model.adapters import using
 from model.config import MPlusConfig, from_official, to_dict
+from model.devices import cpu_has_bf16
 from model.errors import CheckpointError, DeviceError
 from model.memory import ReadRows, project
 from model.mplus import MPlus, round_rotary_frequencies
@@ -106,12 +107,6 @@ def resolve(device: str, dtype: str) -> tuple[torch.device, torch.dtype]:
     if dtype not in formats:
         raise DeviceError(f"Unknown number format {dtype!r}.", "Choose bfloat16 or float32.")
     return torch.device(device), formats[dtype]
-
-
-def cpu_has_bf16() -> bool:
-    """Whether this processor multiplies bf16 matrices in hardware (AVX-512 BF16 or AMX)."""
-    checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-    return any(getattr(torch.cpu, name, lambda: False)() for name in checks)
 
 
 def read_config(folder: Path) -> MPlusConfig:

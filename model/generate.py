@@ -136,23 +136,28 @@ class Reader:
         return top_rows(long_term, min(count, int(long_term.isfinite().sum())))
 
     @torch.no_grad()
-    def prefill(self, ids: Tensor, room: int = 64) -> tuple[Tensor, Cache, RetrievalTrace]:
-        """Read a prompt (1, n): its hidden states before the final norm (1, n, d), the cache, and what it recalled."""
-        trace = RetrievalTrace()
+    def prefill(
+        self, ids: Tensor, room: int = 64, recalled: RetrievalTrace | None = None
+    ) -> tuple[Tensor, Cache, RetrievalTrace]:
+        """Read a prompt (1, n): its hidden states before the final norm (1, n, d), the cache, and what it recalled.
+
+        `recalled`: nothing is searched for; the memory is what another prompt recalled.
+        """
+        trace = recalled or RetrievalTrace()
         cache = roomy_cache(self.model, ids.shape[1] + room)
 
         def prefix_of(layer: int, hidden: Tensor) -> KeysValues:
-            rows = self._recall(layer, hidden, trace)
-            recalled, pool = self._stored(layer, rows), self.pool[layer]
-            return KeysValues(*(torch.cat(pair, 2) for pair in zip(recalled, pool, strict=True)))
+            rows = recalled.recalled[layer] if recalled else self._recall(layer, hidden, trace)
+            found, pool = self._stored(layer, rows), self.pool[layer]
+            return KeysValues(*(torch.cat(pair, 2) for pair in zip(found, pool, strict=True)))
 
         with using(self.model, READ):
             hidden = self.model.read(ids, prefix_of, cache)
         return hidden, cache, trace
 
-    def generate(self, ids: Tensor, sampling: Sampling) -> Iterator[Step]:
-        """Answer tokens one by one, until a stop id (not yielded) or the limit."""
-        hidden, cache, _ = self.prefill(ids, sampling.max_tokens)
+    def generate(self, ids: Tensor, sampling: Sampling, recalled: RetrievalTrace | None = None) -> Iterator[Step]:
+        """Answer tokens one by one, until a stop id (not yielded) or the limit; `recalled` as for `prefill`."""
+        hidden, cache, _ = self.prefill(ids, sampling.max_tokens, recalled)
         yield from continue_from(self.model, hidden[:, -1:], cache, sampling)
 
     @torch.no_grad()

@@ -8,6 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from model.devices import cpu_has_bf16
+
 TILE_ROWS = 65_536  # rows scored at a time: bounds the score matrix to (n, TILE_ROWS)
 
 
@@ -53,6 +55,8 @@ def scores(queries: Tensor, blocks: Iterable[Tensor], chunk_rows: int = 1) -> Sc
 
 
 def _tile_scores(queries: Tensor, keys: Tensor) -> Tensor:
+    if keys.dtype == torch.bfloat16 and queries.device.type == "cpu" and not cpu_has_bf16():
+        keys = keys.float()  # a bf16 product takes eight times as long there
     products = queries.to(keys.dtype) @ keys.to(queries.device).T  # (n, m)
     return products.float().sigmoid_()  # in bf16 all good rows would tie: its steps below 1 are 0.004
 

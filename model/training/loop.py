@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from model.checkpoint import cpu_has_bf16
+from model.devices import cpu_has_bf16
 from model.mplus import MPlus
 from model.training.bank import Bank
 from model.training.data import Batch

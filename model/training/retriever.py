@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from model.checkpoint import cpu_has_bf16
+from model.devices import cpu_has_bf16
 from model.mplus import KeysValues, MPlus
 from model.training.data import Corpus, Search, Span, Words, row_indices
 from model.training.losses import any_row_loss, each_row_loss, row_scores

@@ -108,17 +108,24 @@ class Session:
             _, _, trace = sight.reader.prefill(ids)
             found = self.find(sight, question, trace, options.text_search)
         yield Recalled(self.sources(sight, found, found.scored[: options.top]))
-        reading = found.scored[:PASSAGES] if options.reread else ()
-        words, confidence, first = "", 0.0, 0.0
         held = bool(self.engine.config.extra.get("hold_back"))  # a small model speaks only when the text supports it
-        with translated():
-            for piece, confidence in self.answer_pieces(sight, question, options, reading):  # noqa: B007
-                first = first or time.monotonic() - begun
-                words += piece
-                if not held:
-                    yield Token(piece)
-        timing = Timing(round(load, 3), round(first or time.monotonic() - begun, 3), round(time.monotonic() - begun, 3))
-        answer = self.judge(sight, question, options, found, (words.strip(), confidence), timing)
+        readings: list[Sequence[Scored]] = [found.scored[:PASSAGES]] if options.reread else []
+        if held or not readings:
+            readings.insert(0, ())  # what memory alone says comes first: long prompts are hard for a small model
+        first = 0.0
+        for reading in readings:
+            words, confidence = "", 0.0
+            with translated():
+                for piece, confidence in self.answer_pieces(sight, question, options, reading, trace):  # noqa: B007
+                    first = first or time.monotonic() - begun
+                    words += piece
+                    if not held:
+                        yield Token(piece)
+            total = time.monotonic() - begun
+            timing = Timing(round(load, 3), round(first or total, 3), round(total, 3))
+            answer = self.judge(sight, question, options, found, (words.strip(), confidence), timing)
+            if answer.abstained or answer.answer_from == "model":
+                break
         if held and answer.answer_from == "model" and words:
             yield Token(words)
         yield Answered(answer)
@@ -141,9 +148,12 @@ class Session:
         return find(self.library, sight.view, sight.births, recollection, question, text_search)
 
     def answer_pieces(
-        self, sight: Sight, question: str, options: AskOptions, reading: Sequence[Scored]
+        self, sight: Sight, question: str, options: AskOptions, reading: Sequence[Scored], trace: RetrievalTrace
     ) -> Iterator[tuple[str, float]]:
-        """The model's answer piece by piece, each with the mean token probability so far."""
+        """The model's answer piece by piece, each with the mean token probability so far.
+
+        What is re-read is read behind the memory that the question recalled: passages would recall their like.
+        """
         from model.generate import Sampling
 
         tokenizer, config = self.engine.tokenizer, self.engine.config
@@ -157,7 +167,7 @@ class Session:
         steps: list[float] = []
 
         def tokens() -> Iterator[int]:
-            for step in sight.reader.generate(ids, sampling):
+            for step in sight.reader.generate(ids, sampling, trace):
                 steps.append(step.log_likelihood)
                 yield step.token
 
