@@ -39,6 +39,14 @@ class RetrievalTrace:
     chunks: list[Tensor] = field(default_factory=list)  # (T,) 0 to 1
 
 
+class Prefilled(NamedTuple):
+    """A prompt that was read: hidden states before the final norm (1, n, d), the cache, and what was recalled."""
+
+    hidden: Tensor
+    cache: Cache
+    trace: RetrievalTrace
+
+
 class RoomyLayer(DynamicLayer):
     """A cache layer with room for what comes: appending writes in place instead of copying the whole prefix."""
 
@@ -136,10 +144,8 @@ class Reader:
         return top_rows(long_term, min(count, int(long_term.isfinite().sum())))
 
     @torch.no_grad()
-    def prefill(
-        self, ids: Tensor, room: int = 64, recalled: RetrievalTrace | None = None
-    ) -> tuple[Tensor, Cache, RetrievalTrace]:
-        """Read a prompt (1, n): its hidden states before the final norm (1, n, d), the cache, and what it recalled.
+    def prefill(self, ids: Tensor, room: int = 64, recalled: RetrievalTrace | None = None) -> Prefilled:
+        """Read a prompt (1, n) behind the memory; what is decoded next is appended to its cache.
 
         `recalled`: nothing is searched for; the memory is what another prompt recalled.
         """
@@ -153,11 +159,11 @@ class Reader:
 
         with using(self.model, READ):
             hidden = self.model.read(ids, prefix_of, cache)
-        return hidden, cache, trace
+        return Prefilled(hidden, cache, trace)
 
-    def generate(self, ids: Tensor, sampling: Sampling, recalled: RetrievalTrace | None = None) -> Iterator[Step]:
-        """Answer tokens one by one, until a stop id (not yielded) or the limit; `recalled` as for `prefill`."""
-        hidden, cache, _ = self.prefill(ids, sampling.max_tokens, recalled)
+    def generate(self, ids: Tensor, sampling: Sampling) -> Iterator[Step]:
+        """Answer tokens one by one, until a stop id (not yielded) or the limit."""
+        hidden, cache, _ = self.prefill(ids, sampling.max_tokens)
         yield from continue_from(self.model, hidden[:, -1:], cache, sampling)
 
     @torch.no_grad()

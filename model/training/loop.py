@@ -87,7 +87,7 @@ def batch_loss(
     written = write_chunks(model, batch.chunks, stage.gradient_chunks)
     others = bank.valid if bank is not None and bank.filled else None
     searcher = Searcher(model, written, stage.through, others)
-    pointers = pointers_of(batch, model.config.memory_rows if stage.pointing else 0)
+    pointers = pointers_of(batch, model.config.memory_rows) if stage.pointing else Pointers.none()
     hidden = model.read(batch.prompt, main_memory(model, batch, mixture, searcher, step, generator, pointers))
     loss = prompt_loss(model, hidden, batch, parts)
     pointing = pointers.loss()

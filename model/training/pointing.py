@@ -29,6 +29,11 @@ class Pointers:
     seen: list[Tensor] = field(default_factory=list)  # of each layer (M, heads): attention to the row
     there: Tensor | None = None  # (M,) whether the row is in the prefix at all
 
+    @classmethod
+    def none(cls) -> Pointers:
+        """Nothing to watch."""
+        return cls(*torch.zeros(3, 0, dtype=torch.long))
+
     def loss(self) -> Tensor | None:
         """Minus the log of the attention that the best head of all layers pays to the right row; None if none is there.
 

@@ -20,7 +20,7 @@ MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 
 
 def write_state(
-    folder: Path, model: MPlus, optimizer: torch.optim.Optimizer, step: int, bank: dict[str, Tensor] | None = None
+    folder: Path, model: MPlus, optimizer: torch.optim.Optimizer, step: int, bank: dict[str, Tensor]
 ) -> Path:
     """Write weights (float32), optimizer, step and bank to folder/state. Raises TrainingError on a full disk."""
     new = folder / NEW
@@ -28,7 +28,7 @@ def write_state(
         shutil.rmtree(new, ignore_errors=True)
         save(model, new, torch.float32)
         save_file(optimizer_tensors(optimizer), new / "optimizer.tensors")
-        save_file(bank or {}, new / "bank.tensors")
+        save_file(bank, new / "bank.tensors")
         (new / "step.json").write_text(json.dumps({"step": step}), encoding="utf-8")
         put_in_place(folder)
     except (OSError, SafetensorError) as fault:

@@ -35,7 +35,7 @@ from mplus_cli.shelf import path_of
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from model.generate import Reader, RetrievalTrace
+    from model.generate import Prefilled, Reader, RetrievalTrace
 
 CONFIDENCE = 0.5  # mean probability of an answer token from which the model's own words are the answer
 FLOOR = 0.42  # support under which --strict abstains; calibrated in docs/evaluation.md
@@ -105,8 +105,8 @@ class Session:
         yield self.loaded(sight, load)
         with translated():
             ids = self.encode(prompt(self.engine, question, options.conversation), options.max_tokens)
-            _, _, trace = sight.reader.prefill(ids)
-            found = self.find(sight, question, trace, options.text_search)
+            first_pass = sight.reader.prefill(ids, options.max_tokens)
+            found = self.find(sight, question, first_pass.trace, options.text_search)
         yield Recalled(self.sources(sight, found, found.scored[: options.top]))
         held = bool(self.engine.config.extra.get("hold_back"))  # a small model speaks only when the text supports it
         readings: list[Sequence[Scored]] = [found.scored[:PASSAGES]] if options.reread else []
@@ -116,7 +116,7 @@ class Session:
         for reading in readings:
             words, confidence = "", 0.0
             with translated():
-                for piece, confidence in self.answer_pieces(sight, question, options, reading, trace):  # noqa: B007
+                for piece, confidence in self.answer_pieces(sight, question, options, reading, first_pass):  # noqa: B007
                     first = first or time.monotonic() - begun
                     words += piece
                     if not held:
@@ -148,18 +148,22 @@ class Session:
         return find(self.library, sight.view, sight.births, recollection, question, text_search)
 
     def answer_pieces(
-        self, sight: Sight, question: str, options: AskOptions, reading: Sequence[Scored], trace: RetrievalTrace
+        self, sight: Sight, question: str, options: AskOptions, reading: Sequence[Scored], first_pass: Prefilled
     ) -> Iterator[tuple[str, float]]:
         """The model's answer piece by piece, each with the mean token probability so far.
 
-        What is re-read is read behind the memory that the question recalled: passages would recall their like.
+        `first_pass`: the question alone, which is continued where nothing is re-read. What is re-read is read behind
+        the memory that the question recalled: passages would recall their like.
         """
-        from model.generate import Sampling
+        from model.generate import Sampling, continue_from
 
         tokenizer, config = self.engine.tokenizer, self.engine.config
         asked = prompt(self.engine, question, options.conversation)
         passages = self.passages(sight, reading, config.window - options.max_tokens - len(tokenizer.encode(asked)) - 8)
-        ids = self.encode(passages + asked, options.max_tokens)
+        hidden, cache, recalled = first_pass
+        if passages:
+            ids = self.encode(passages + asked, options.max_tokens)
+            hidden, cache, _ = sight.reader.prefill(ids, options.max_tokens, recalled)
         stops = {tokenizer.id_of(token) for token in ("</s>", "<|end_of_text|>", "<|eot_id|>", "<|endoftext|>")}
         sampling = Sampling(
             options.max_tokens, options.temperature, options.seed, frozenset(stop for stop in stops if stop is not None)
@@ -167,7 +171,7 @@ class Session:
         steps: list[float] = []
 
         def tokens() -> Iterator[int]:
-            for step in sight.reader.generate(ids, sampling, trace):
+            for step in continue_from(self.engine.model, hidden[:, -1:], cache, sampling):
                 steps.append(step.log_likelihood)
                 yield step.token
 

@@ -11,6 +11,7 @@ import shutil
 import signal
 import sys
 import time
+import traceback
 from pathlib import Path
 
 import mplus_cli.assistant.engine as engine
@@ -26,9 +27,10 @@ def forked_ingest(name: str, model: Path, novel: Path) -> int:
         return child
     try:
         world.read_into(name, world.settings(model), novel)
-        os._exit(0)
-    finally:
+    except BaseException:
+        traceback.print_exc()
         os._exit(1)
+    os._exit(0)
 
 
 def killed_after(child: int, seconds: float) -> bool:
@@ -42,11 +44,8 @@ def killed_after(child: int, seconds: float) -> bool:
 
 def result(name: str) -> tuple[list[str], bytes]:
     """Live shards and export of a library."""
-    file = places().libraries.parent / f"{name}.mplus"
-    file.unlink(missing_ok=True)
-    with Library.open(places().libraries / name) as library:
-        library.export(file)
-        return [shard.sha256 for shard in library.shards()], file.read_bytes()
+    home = places().libraries.parent
+    return world.live_shards(home, name), world.exported(home, name)
 
 
 def check(folder: Path) -> None:

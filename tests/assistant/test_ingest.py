@@ -13,21 +13,9 @@ from mplus_cli.errors import Interrupted, LibraryDamaged
 from mplus_cli.events import ChunkRead, IngestDone, IngestOptions, Opened
 from mplus_cli.library.library import Library
 from tests.assistant import world
+from tests.assistant.world import exported, live_shards
 
 ROOT = Path(__file__).parents[2]
-
-
-def exported(home: Path, name: str) -> bytes:
-    file = home / f"{name}.mplus"
-    file.unlink(missing_ok=True)
-    with Library.open(home / "libraries" / name) as library:
-        library.export(file)
-    return file.read_bytes()
-
-
-def live_shards(home: Path, name: str) -> list[str]:
-    with Library.open(home / "libraries" / name) as library:
-        return [shard.sha256 for shard in library.shards()]
 
 
 def test_a_book_is_read_whole_and_reported(home, model, novel):

@@ -13,6 +13,7 @@ from model.mplus import MPlus
 from mplus_cli.assistant.ask import Session
 from mplus_cli.assistant.ingest import ingest
 from mplus_cli.events import Answer, Answered, AskOptions, Event, IngestOptions
+from mplus_cli.library.library import Library
 from mplus_cli.settings import Settings
 
 NAMES = ["Anna", "Boris", "Clara", "David", "Edgar", "Fanny", "Georg", "Hanna"]
@@ -65,6 +66,21 @@ def settings(model: Path, **changes: object) -> Settings:
 def read_into(library: str, chosen: Settings, *files: Path, **options: object) -> list[Event]:
     """All events of an ingest."""
     return list(ingest([str(file) for file in files], library, chosen, IngestOptions(**options)))
+
+
+def exported(home: Path, name: str) -> bytes:
+    """The export of a library."""
+    file = home / f"{name}.mplus"
+    file.unlink(missing_ok=True)
+    with Library.open(home / "libraries" / name) as library:
+        library.export(file)
+    return file.read_bytes()
+
+
+def live_shards(home: Path, name: str) -> list[str]:
+    """Names of the shards that a library's rows are in."""
+    with Library.open(home / "libraries" / name) as library:
+        return [shard.sha256 for shard in library.shards()]
 
 
 def answer(library: str, chosen: Settings, question: str, **options: object) -> Answer:
