@@ -35,7 +35,7 @@ bench: install
 	$(BIN)/mplus bench write
 	$(BIN)/mplus bench generate
 
-# make train-embedded DATA=folder-with-text-and-qa OUT=runs: repeats the model in the box (about two hours on two cores)
+# make train-embedded DATA=folder-with-text-and-qa OUT=runs: repeats the model in the box (some two hours on two cores, by estimate)
 DATA ?= data
 OUT ?= runs
 train-embedded: install
