@@ -36,6 +36,7 @@ from model.evaluation.common import (
 from model.evaluation.questions import normalised
 from model.generate import Reader, RetrievalTrace
 from model.tokenizer import TextTokenizer
+from model.training import fact_words
 from model.training import needles as made
 from model.training.data import Span
 from model.training.questions import sentence_spans
@@ -59,11 +60,11 @@ class Asked:
 
 def value_count(kind: str, held: bool = True) -> int:
     """How many values a kind of fact can have: guessing among them is right once in so many."""
-    cities = made.HELD_CITY if held else made.CITY
-    lists = {"city": cities, "job": made.JOB, "place": made.PLACE, "food": made.FOOD}
+    cities = fact_words.HELD_CITY if held else fact_words.CITY
+    lists = {"city": cities, "job": fact_words.JOB, "place": fact_words.PLACE, "food": fact_words.FOOD}
     if kind == "number":
         return 900
-    return len(made.COLOUR) * len(made.ANIMAL) if kind == "animal" else len(lists[kind])
+    return len(fact_words.COLOUR) * len(fact_words.ANIMAL) if kind == "animal" else len(lists[kind])
 
 
 def look_alike_name(rng: random.Random) -> str:
@@ -71,17 +72,17 @@ def look_alike_name(rng: random.Random) -> str:
     while True:
         first, last = rng.random() < ALIKE, rng.random() < ALIKE
         if not (first and last):
-            return " ".join((
-                rng.choice(made.HELD_FIRST if first else made.FIRST), rng.choice(made.HELD_LAST if last else made.LAST)
-            ))  # fmt: skip
+            firsts = fact_words.HELD_FIRST if first else fact_words.FIRST
+            lasts = fact_words.HELD_LAST if last else fact_words.LAST
+            return f"{rng.choice(firsts)} {rng.choice(lasts)}"
 
 
 def make_fact(rng: random.Random, kind: str, form: str, held: bool, name: str) -> Asked:
     """A fact about `name`, and how it is asked for: by a question, by its own beginning, or by the name alone."""
-    value, thing = made.value(rng, kind, held), rng.choice(made.THING)
+    value, thing = made.value(rng, kind, held), rng.choice(fact_words.THING)
     if form == "pair":
         return Asked(f"{name} {value}.", f"Question: {name}? Answer:", value, name)
-    statements, questions = made.TEMPLATES[kind]
+    statements, questions = fact_words.TEMPLATES[kind]
     said = (statements[-1] if held else rng.choice(statements[:-1])).format(n=name, v=value, o=thing)
     if form == "cloze":
         return Asked(said, " " + said[: said.rindex(value)].rstrip(), value, name)
@@ -150,7 +151,7 @@ def passage(rng: random.Random, books: Sequence[Book], characters: int) -> str:
 def make_episode(subject: Subject, books: Sequence[Book], number: int, options: argparse.Namespace) -> Episode:
     """The episode of a number: its kind in turn, everything else drawn from the seed."""
     rng = random.Random(f"{options.seed}/{number}")
-    kind = made.KINDS[number % len(made.KINDS)]
+    kind = fact_words.KINDS[number % len(fact_words.KINDS)]
     facts = make_facts(rng, kind, options.form, not options.trained_words, FACTS)
     tokens = FACTS * subject.config.chunk_tokens
     ids, spans = plant(rng, subject.tokenizer, passage(rng, books, 20 * tokens), facts, tokens)

@@ -20,6 +20,7 @@ from model.training.loop import Run, Step, Validate, in_bfloat16
 from model.training.mixture import Mixture
 from model.training.pretrained import train_on_base
 from model.training.pretrained_stages import has_base
+from model.training.probe import Probe
 from model.training.questions import read_questions
 from model.training.stages import Plan, Stage, read_plan
 from model.training.start import initialise, log_frequencies
@@ -53,6 +54,7 @@ def train(
 ) -> Iterator[Step]:
     """Run one stage of a plan; yields its steps. `start`: the run folder of the stage before.
 
+    `validate`: what a run measures of itself on the way (planted facts, `model.training.probe`, if none is named).
     A configuration with a [base] trains adapters on that base, see `model.training.pretrained`.
 
     Raises TrainingError for folders without text, unknown settings, checkpoints of another shape and full disks.
@@ -76,7 +78,7 @@ def train(
             f"{config.name} has no stage «{stage}»", f"it has: {', '.join([TOKENIZER, ALL, *plan.stages])}"
         )
     run = prepare(plan, plan.stages[stage], out, sources, resume, start)
-    yield from run.train(validate, stop)
+    yield from run.train(validate or Probe(run.mixture, run.bank), stop)
 
 
 def train_all(
@@ -93,7 +95,7 @@ def train_all(
         make_tokenizer(plan, sources, out)
     for name, stage in plan.stages.items():
         run = prepare(plan, stage, out / name, sources, resume, start)
-        yield from run.train(validate, stop)
+        yield from run.train(validate or Probe(run.mixture, run.bank), stop)
         if stop():
             return
         start = out / name

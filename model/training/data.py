@@ -155,6 +155,7 @@ class Batch:
     owner: Tensor  # (P,) the episode of each prompt
     searches: list[Search]
     language: Tensor  # (B,) bool
+    full: bool = False  # whether the prompts are read behind a memory with drops and recall
 
     @property
     def lengths(self) -> list[int]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import random
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -29,6 +31,7 @@ from model.training.memory import (
     write_chunks,
 )
 from model.training.mixture import Mixture
+from model.training.muon import MuonAdamW
 from model.training.pointing import Pointers, pointers_of
 from model.training.retriever import Shelves, only_projections
 from model.training.stages import Stage, as_dict
@@ -57,18 +60,29 @@ def in_bfloat16(stage: Stage) -> bool:
     return stage.bfloat16 and cpu_has_bf16()
 
 
-def optimizer_for(model: MPlus, stage: Stage) -> torch.optim.AdamW:
-    """AdamW over all parameters that learn; no decay on vectors."""
+def optimizer_for(model: MPlus, stage: Stage) -> MuonAdamW:
+    """AdamW over all parameters that learn, no decay on vectors; Muon for inner matrices where the stage says so."""
     rows = [model.llama.model.embed_tokens.weight, model.bos_embedding, model.start_memory]
-    learning = [p for p in model.parameters() if p.requires_grad and all(p is not row for row in rows)]
-    groups = [
-        {"params": [p for p in learning if p.ndim > 1], "weight_decay": stage.weight_decay, "scale": 1.0},
-        {"params": [p for p in learning if p.ndim < 2], "weight_decay": 0.0, "scale": 1.0},
-        {"params": [p for p in rows if p.requires_grad], "weight_decay": 0.0, "scale": stage.embedding_rate},
+    learning = {
+        name: p for name, p in model.named_parameters() if p.requires_grad and all(p is not row for row in rows)
+    }
+    matrices = {name: p for name, p in learning.items() if p.ndim == 2}
+    inner = [p for name, p in matrices.items() if "lm_head" not in name] if stage.muon else []
+    rest = [p for p in matrices.values() if all(p is not one for one in inner)]
+    decay = stage.weight_decay
+    groups: list[dict[str, Any]] = [
+        {"params": rest, "weight_decay": decay, "scale": 1.0, "muon": False},
+        {"params": [p for p in learning.values() if p.ndim != 2], "weight_decay": 0.0, "scale": 1.0, "muon": False},
+        {
+            "params": [p for p in rows if p.requires_grad],
+            "weight_decay": 0.0,
+            "scale": stage.embedding_rate,
+            "muon": False,
+        },
+        {"params": inner, "weight_decay": decay, "scale": stage.muon, "muon": True},
     ]
     groups = [group for group in groups if group["params"]]
-    fused = all(p.is_floating_point() for p in learning)
-    return torch.optim.AdamW(groups, lr=stage.learning_rate, betas=(0.9, 0.95), fused=fused)
+    return MuonAdamW(groups, lr=stage.learning_rate, betas=(0.9, 0.95), fused=True)
 
 
 def batch_loss(
@@ -118,12 +132,11 @@ def main_memory(
 ) -> Callable[[int, Tensor], object]:
     """The memory behind which the prompts are read: the episode's own chunks, or a long simulated life."""
     stage, config = mixture.stage, model.config
-    rng = mixture.random(step)
+    rng = random.Random(f"{stage.seed}/{step}/memory")
     own = len(batch.chunks)
-    rng.random()
-    if rng.random() >= stage.full_share or len(batch.episodes) < 3:
+    if not batch.full or len(batch.episodes) < 3:
         return own_memory(model, searcher.written, batch.owner, pointers)
-    most = min(stage.full_chunks, own * len(batch.episodes))
+    most = max(own, min(stage.full_chunks, own * len(batch.episodes)))
     count = rng.randint(own, most)
     life = live(searcher.written, (config.memory_rows, config.pool_rows), count, generator, rng.random() < 0.5)
     mask = torch.zeros(batch.prompt.shape)

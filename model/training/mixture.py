@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 
 from model.training.data import Asked, Batch, Corpus, Episode, Words, chunk_lengths, collate
-from model.training.needles import NeedleSettings, names_in, needle_episode
+from model.training.needles import NeedleSettings, alike, needle_episode, vocabulary_of
 from model.training.questions import Question, memory_question, prompt_cloze, prompt_question
 from model.training.repeats import continuation, random_repeat, text_repeat
 from model.training.searches import cloze_episode, searches_for
 from model.training.stages import Stage
 
+ALIKE_STEPS = 6  # steps in a row whose facts are of one kind: as many as fill a bank
+ALIKE_NAMES = 60  # first names, and last names, of the people in them
 TRIES = 8  # a question whose answer does not fit is drawn anew
 
 
@@ -37,7 +39,8 @@ class Mixture:
             cloze=self.stage.cloze,
             pairs=self.stage.pairs,
             questions=self.stage.questions,
-            names=names_in(self.words, self.corpus),
+            words=vocabulary_of(self.words, self.corpus),
+            same_share=self.stage.alike,
         )
 
     def random(self, step: int) -> random.Random:
@@ -59,30 +62,41 @@ class Mixture:
         weights = self.stage.long_mixture if long else self.stage.mixture
         short = rng.random() < self.stage.short
         lengths = [rng.randint(6, self.chunk // 2)] * count if short else chunk_lengths(rng, count, self.chunk)
-        episodes = [self.episode(rng, weights, sum(lengths), room) for _ in range(size)]
+        how = self.needles_at(step)
+        episodes = [self.episode(rng, weights, sum(lengths), room, how) for _ in range(size)]
         searches = searches_for(rng, self.words, episodes, self.stage.searches) if count else []
-        return collate(episodes, lengths, searches, single=self.stage.full_questions if full and not long else 0)
+        single = self.stage.full_questions if full and not long else 0
+        return replace(collate(episodes, lengths, searches, single), full=full)
 
-    def episode(self, rng: random.Random, weights: dict[str, float], total: int, room: int) -> Episode:
+    def needles_at(self, step: int) -> NeedleSettings:
+        """How facts are made in a step: those of a share of its episodes resemble those of the steps around it."""
+        if not self.stage.alike:
+            return self.needles
+        rng = random.Random(f"{self.stage.seed}/alike/{step // ALIKE_STEPS}")
+        return replace(self.needles, same=alike(rng, self.needles.words, ALIKE_NAMES))
+
+    def episode(
+        self, rng: random.Random, weights: dict[str, float], total: int, room: int, how: NeedleSettings
+    ) -> Episode:
         """An episode of a kind drawn by weight."""
         kind = rng.choices(list(weights), list(weights.values()))[0]
         made = None
         for _ in range(TRIES):
-            made = made or self._make(kind, rng, total, room)
+            made = made or self._make(kind, rng, total, room, how)
         return made or continuation(rng, self.corpus, total, min(room, 64), 0.3)
 
-    def _make(self, kind: str, rng: random.Random, total: int, room: int) -> Episode | None:
+    def _make(self, kind: str, rng: random.Random, total: int, room: int, how: NeedleSettings) -> Episode | None:
         words, corpus = self.words, self.corpus
         makers: dict[str, Callable[[], Episode | None]] = {
             "repeat": lambda: random_repeat(rng, words, total, room),
             "text repeat": lambda: text_repeat(rng, corpus, total, room),
-            "needle": lambda: needle_episode(rng, words, corpus, total, room, self.needles),
+            "needle": lambda: needle_episode(rng, words, corpus, total, room, how),
             "cloze": lambda: cloze_episode(rng, words, corpus, total, room),
             "continuation": lambda: continuation(rng, corpus, total, room, 0.3),
             "memory question": lambda: memory_question(rng, words, corpus, self.question(rng), total, room),
             "prompt question": lambda: prompt_question(rng, words, corpus, self.question(rng), total, room),
             "prompt cloze": lambda: prompt_cloze(rng, words, corpus, total, room),
-            "prompt needle": lambda: self._prompt_needle(rng, total, room),
+            "prompt needle": lambda: self._prompt_needle(rng, total, room, how),
         }
         made = makers[kind]()
         return made if made is None or made.prompt else None
@@ -93,8 +107,8 @@ class Mixture:
         name = rng.choices(names, [len(self._by_set[n]) ** 0.25 for n in names])[0]
         return rng.choice(self._by_set[name])
 
-    def _prompt_needle(self, rng: random.Random, total: int, room: int) -> Episode | None:
-        inside = needle_episode(rng, self.words, self.corpus, rng.randint(40, room - 110), 100, self.needles)
+    def _prompt_needle(self, rng: random.Random, total: int, room: int, how: NeedleSettings) -> Episode | None:
+        inside = needle_episode(rng, self.words, self.corpus, rng.randint(40, room - 110), 100, how)
         lead = [*inside.tokens, *self.words.newline]
         prompt = lead + inside.prompt
         shift = len(lead)

@@ -10,7 +10,8 @@ import random
 import re
 
 from model.training.data import Asked, Corpus, Episode, Search, Span, Words, sentences
-from model.training.needles import answer_tokens, many, question_tokens
+from model.training.fact_words import many
+from model.training.needles import answer_tokens, question_tokens
 
 WORD = re.compile(r"[A-Za-z][A-Za-z'’-]*[A-Za-z]|[A-Za-z]|\d+")
 COMMON = frozenset(

@@ -86,6 +86,7 @@ class Stage:
     cloze: float = 0.4
     pairs: float = 0.4
     questions: int = 4
+    alike: float = 0.0  # share of fact episodes whose kind and names are those of the steps before: look-alikes
     full_share: float = 0.0  # share of steps behind a memory with distractors, drops and recall
     full_chunks: int = 32  # most chunks of such a memory
     full_questions: int = 2  # prompts of an episode behind it, at most
@@ -106,6 +107,7 @@ class Stage:
     language_share: float = 0.5  # share of written tokens whose prediction is computed
     learning_rate: float = 1.5e-3
     embedding_rate: float = 8.0  # times the learning rate: embeddings start at length sqrt(d), other weights below 1
+    muon: float = 0.0  # Muon's rate for all matrices but embeddings and head, times the learning rate; 0: AdamW for all
     warmup: int = 50
     decay: float = 0.3  # share of the steps over which the rate falls to a tenth
     weight_decay: float = 0.05

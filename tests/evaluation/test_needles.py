@@ -13,6 +13,7 @@ import torch
 from model.evaluation import needles
 from model.evaluation.common import Subject, background_texts, held_out_books
 from model.generate import Reader, RetrievalTrace
+from model.training import fact_words
 from model.training import needles as made
 from tests.training.tiny import story
 
@@ -56,14 +57,14 @@ def test_an_oracle_of_wrong_values_scores_0_and_is_called_mistaken(oracle: Oracl
 
 
 @pytest.mark.parametrize("form", needles.FORMS)
-@pytest.mark.parametrize("kind", made.KINDS)
+@pytest.mark.parametrize("kind", fact_words.KINDS)
 def test_facts_of_a_document_are_of_one_kind_about_different_held_out_people(kind: str, form: str) -> None:
     facts = needles.make_facts(random.Random(1), kind, form, held=True, count=4)
     assert len({fact.name for fact in facts}) == len({fact.prompt for fact in facts}) == 4
     for fact in facts:
         first, last = fact.name.split()
-        assert first in made.HELD_FIRST
-        assert last in made.HELD_LAST
+        assert first in fact_words.HELD_FIRST
+        assert last in fact_words.HELD_LAST
         assert fact.answer in fact.sentence
         assert fact.name in fact.prompt
         assert fact.answer not in fact.prompt
@@ -71,20 +72,20 @@ def test_facts_of_a_document_are_of_one_kind_about_different_held_out_people(kin
 
 def test_training_never_says_what_is_held_out() -> None:
     rng = random.Random(0)
-    held = [statements[-1] for statements, _ in made.TEMPLATES.values()]
+    held = [statements[-1] for statements, _ in fact_words.TEMPLATES.values()]
     for _ in range(300):
-        kind = rng.choice(made.KINDS)
+        kind = rng.choice(fact_words.KINDS)
         fact = needles.make_fact(rng, kind, "question", False, "Anna Quint")
-        shapes = [said.format(n="Anna Quint", v=fact.answer, o=thing) for said in held for thing in made.THING]
+        shapes = [said.format(n="Anna Quint", v=fact.answer, o=thing) for said in held for thing in fact_words.THING]
         assert fact.sentence not in shapes
 
 
 def test_nobody_of_the_crowd_is_asked_for() -> None:
     rng = random.Random(0)
     crowd = {needles.look_alike_name(rng) for _ in range(2000)}
-    asked = {f"{first} {last}" for first in made.HELD_FIRST for last in made.HELD_LAST}
+    asked = {f"{first} {last}" for first in fact_words.HELD_FIRST for last in fact_words.HELD_LAST}
     assert not crowd & asked
-    assert {name.split()[0] for name in crowd} & set(made.HELD_FIRST)
+    assert {name.split()[0] for name in crowd} & set(fact_words.HELD_FIRST)
 
 
 def test_planted_sentences_stand_whole_in_the_text_at_their_spans(subject: Subject) -> None:
@@ -107,13 +108,13 @@ def test_recalling_all_rows_of_the_sentence_is_1_and_none_is_0(subject: Subject,
     assert one == (1.0, pytest.approx(1 / len(rows)))
 
 
-@pytest.mark.parametrize("kind", made.KINDS)
+@pytest.mark.parametrize("kind", fact_words.KINDS)
 def test_values_are_as_many_as_can_be_drawn(kind: str) -> None:
     rng = random.Random(0)
     assert len({made.value(rng, kind, True) for _ in range(20_000)}) == needles.value_count(kind)
 
 
 def test_the_crowd_has_as_many_chunks_as_asked_for(subject: Subject, data: Path) -> None:
-    for kind in made.KINDS:
+    for kind in fact_words.KINDS:
         found = needles.crowd(subject, held_out_books(data), kind, OPTIONS, 80)
         assert [len(one.lengths) for one in found] == [40, 40]

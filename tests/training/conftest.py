@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from model.training.cli import Sources
 from model.training.data import Corpus, Words, tokenise
 from tests.training.tiny import SHAPE, story
 
@@ -61,6 +62,12 @@ def words(work: Path) -> Words:
 def corpus(words: Words, text_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Corpus:
     """The stories as tokens."""
     return tokenise(text_folder, words, tmp_path_factory.mktemp("cache") / "text.u16", "*.jsonl*", 10**6)
+
+
+@pytest.fixture
+def sources(text_folder: Path, question_folder: Path, work: Path) -> Sources:
+    """Folders of a training."""
+    return Sources(text_folder, question_folder, work)
 
 
 @pytest.fixture(autouse=True)

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from model.training.bank import Bank
 from model.training.data import Corpus, Words, collate, read_corpus, row_indices, sentences, tokenise
+from model.training.fact_words import HELD_FIRST, PLACE
 from model.training.losses import each_row_loss, row_scores
-from model.training.needles import HELD_FIRST, NeedleSettings, facts, needle_episode, plant
+from model.training.mixture import Mixture
+from model.training.needles import NeedleSettings, facts, needle_episode, plant, value, vocabulary_of
 from model.training.questions import find_support, memory_question, prompt_question, read_questions
 from model.training.repeats import continuation, random_repeat
 from model.training.searches import question_about, search_in
+from tests.training.tiny import tiny_stage
 
 
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=5), st.integers(1, 12), st.data())
@@ -68,6 +73,33 @@ def test_held_out_names_are_never_trained_on() -> None:
     for _ in range(300):
         (one,) = facts(rng, 1, one_type=True, pairs=0.2)
         assert not any(f" {name} " in f" {one.sentence} " for name in HELD_FIRST)
+
+
+def test_words_of_the_books_are_names_and_nouns_and_none_is_held_out() -> None:
+    class Plain:
+        def decode(self, tokens: list[int]) -> str:
+            return "He met old Bridget and Corvinus in the lantern, near a Milan of the walking stick; the end"
+
+    found = vocabulary_of(Plain(), Corpus(np.zeros(4, np.uint16), [0, 4]))  # type: ignore[arg-type]
+    assert found.names == ("Corvinus",)
+    assert found.nouns == ("lantern",)
+    rng = random.Random(0)
+    values = {value(rng, "place", False, found) for _ in range(60)}
+    assert "lantern" in values
+    assert values - {"lantern"} <= set(PLACE)
+
+
+def test_look_alikes_share_their_kind_and_few_names_for_some_steps(words: Words, corpus: Corpus) -> None:
+    stage = tiny_stage(mixture={"needle": 1.0}, alike=1.0, pairs=0.0)
+    mixture = Mixture(stage, words, corpus, [], 8)
+    first, again, later = (mixture.needles_at(step).same for step in (0, 5, 6))
+    assert first == again != later
+    assert first is not None
+    rng = random.Random(1)
+    made = facts(rng, 6, one_type=False, pairs=0.0, same=first)
+    assert all(sum(name in one.question for name in first.first) for one in made)
+    assert mixture.needles.same is None
+    assert Mixture(replace(stage, alike=0.0), words, corpus, [], 8).needles_at(0).same is None
 
 
 def test_prompt_weights_cover_exactly_the_answers(words: Words, corpus: Corpus) -> None:

@@ -13,17 +13,7 @@ from model.training.cli import Sources, prepare, train
 from model.training.loop import Run, batch_loss
 from model.training.memory import gathered, write_chunks
 from model.training.stages import Plan, read_plan
-from tests.training.tiny import SHAPE, tiny_stage
-
-
-@pytest.fixture
-def sources(text_folder: Path, question_folder: Path, work: Path) -> Sources:
-    return Sources(text_folder, question_folder, work)
-
-
-def new_run(folder: Path, sources: Sources, resume: bool = False, **changes: object) -> Run:
-    stage = tiny_stage(**changes)
-    return prepare(Plan(SHAPE, {"tiny": stage}, {}), stage, folder, sources, resume, None)
+from tests.training.tiny import SHAPE, new_run, tiny_stage
 
 
 def weights(run: Run) -> dict[str, torch.Tensor]:
@@ -36,8 +26,10 @@ def test_loss_falls_on_repeats(tmp_path: Path, sources: Sources) -> None:
     assert sum(losses[-8:]) < sum(losses[:8]) * 0.95
 
 
-def test_resumed_run_equals_an_unbroken_one_bit_for_bit(tmp_path: Path, sources: Sources) -> None:
-    how = {"mixture": {"repeat": 0.4, "needle": 0.3, "continuation": 0.3}, "full_share": 0.5, "bank_rows": 100}
+@pytest.mark.parametrize("muon", [0.0, 1.0])
+def test_resumed_run_equals_an_unbroken_one_bit_for_bit(tmp_path: Path, sources: Sources, muon: float) -> None:
+    mixture = {"repeat": 0.4, "needle": 0.3, "continuation": 0.3}
+    how = {"mixture": mixture, "full_share": 0.5, "bank_rows": 100, "muon": muon}
     unbroken = new_run(tmp_path / "one", sources, **how)
     list(unbroken.train())
     assert unbroken.bank.filled == 100

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import random
+from pathlib import Path
 
-from model.training.stages import Shape, Stage
+from model.training.cli import Sources, prepare
+from model.training.loop import Run
+from model.training.stages import Plan, Shape, Stage
 
 SHAPE = Shape(
     vocabulary=320, width=32, layers=2, heads=2, key_value_heads=1, feed_forward=48, rows=8, pool_chunks=3,
@@ -31,3 +34,9 @@ def tiny_stage(**changes: object) -> Stage:
         "warmup": 2, "validate_every": 1000, "save_every": 1000, "searches": 1, "full_share": 0.5, "full_chunks": 8,
     }  # fmt: skip
     return Stage(**(plain | changes))  # type: ignore[arg-type]
+
+
+def new_run(folder: Path, sources: Sources, resume: bool = False, **changes: object) -> Run:
+    """A run of a tiny stage."""
+    stage = tiny_stage(**changes)
+    return prepare(Plan(SHAPE, {"tiny": stage}, {}), stage, folder, sources, resume, None)

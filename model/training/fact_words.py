@@ -1,0 +1,205 @@
+"""Names, values and sentences of invented facts, parted into those of training and those held out for measuring."""
+
+from __future__ import annotations
+
+
+def many(text: str) -> list[str]:
+    """Words of a list."""
+    return text.split()
+
+
+FIRST = many(
+    """
+    Anna Marla Tom Peter Alice Rosa Henry Oscar Lucy Emma Victor Hugo Clara Martin Simon Julia Nora Felix
+    Bruno Irene Daniel Sarah Paul Maria George Helen Jack Kate Leo Mona Otto Ruth Walter Ella Frank Grace
+    Ivan Jane Karl Lily Robert Mary William Edward Arthur Charles Fanny Dora Philip Bertha Ned Polly Giles
+    Hester Ambrose Flora Percy
+    Adam Albert Alexander Alfred Amelia Amy Andrew Angela Anthony Archibald August Barbara Basil Beatrice Benjamin
+    Bernard Betty Blanche Caleb Caroline Catherine Cecil Charlotte Christopher Clarence Claude Constance Cora David
+    Deborah Dennis Diana Dick Dorothy Duncan Edith Edmund Edwin Eleanor Eliza Elizabeth Ellen Emily Ernest Esther
+    Ethel Eugene Eva Evelyn Ferdinand Florence Francis Frederick Gabriel Geoffrey Gerald Gertrude Gilbert Gordon
+    Gregory Guy Hannah Harold Harry Helena Herbert Hilda Horace Howard Humphrey Ida Isaac Isabel Jacob James Jasper
+    Jenny Jessie Joan John Jonathan Joseph Josephine Joshua Judith Katherine Kitty Laura Lawrence Leonard Lewis
+    Lionel Louis Louisa Lydia Mabel Margaret Margery Mark Marion Martha Matthew Maud Max Michael Mildred Millicent
+    Monica Nancy Nathan Nellie Nicholas Oliver Olive Patrick Pauline Penelope Phoebe Priscilla Rachel Raymond Rebecca
+    Reginald Richard Robin Roger Roland Ronald Rosamond Rose Rowland Samuel Sally Sidney Silas Stephen Susan Sybil
+    Sylvia Theodore Theresa Thomas Timothy Ursula Valentine Vincent Viola Violet Walter Winifred Zachary
+    """
+)
+LAST = many(
+    """
+    Quint Baker Stone Miller Wood Hill King Brook Field Hall Grey Ford West Lake Cook Fox Park Rose Snow Bird
+    Marsh Black Swan Cole Wells Hart Bell Penn Lamb Moss Barton Carver Dalton Ellis Foster Graham Harding
+    Jervis Kemp Lowe Morton Norris Parsons Ransome Selby Talbot Vernon Wilmot Yates Drew
+    Abbott Adams Allen Andrews Arnold Ashley Austin Bailey Ball Banks Barker Barnes Barrett Barry Bates Beck Bennett
+    Benson Bird Bishop Blake Bond Booth Bowen Bradley Brand Brown Bruce Burke Burton Butler Campbell Carr Carter Chapman
+    Clark Clayton Coleman Collins Cooper Crane Crawford Cross Curtis Davies Dawson Day Dean Dixon Douglas Duncan Dunn
+    Edwards Elliott Evans Farrell Fenton Fisher Fleming Fletcher Forbes Francis Fraser Freeman French Gibson Gilbert
+    Gordon Grant Green Greene Griffith Hamilton Hammond Hardy Harper Harris Harrison Harvey Hayes Henderson Herbert
+    Higgins Hobbs Holland Holmes Howard Hudson Hughes Hunt Hunter Jackson James Jenkins Johnson Jones Kelly Kennedy
+    Knight Lane Lang Lawson Lee Lewis Lloyd Long Lucas Marshall Martin Mason Matthews Maxwell May Mills Mitchell Moore
+    Morgan Morris Murray Nash Nelson Newton Nichols Oliver Osborne Owen Page Palmer Parker Pearson Perry Phillips
+    Pierce Porter Powell Price Reed Reynolds Richards Roberts Robinson Rogers Ross Russell Sanders Saunders Scott
+    Sharp Shaw Simpson Smith Spencer Stanley Stevens Stewart Stuart Sullivan Taylor Thompson Turner Walker Wallace
+    Walsh Ward Warren Watson Watts Webb West White Whitney Williams Wilson Wright Young
+    """
+)
+HELD_FIRST = many(
+    """
+    Agnes Ralph Miriam Edgar Sophie Conrad Bridget Cyril Matilda Rupert Wilfred Harriet
+    """
+)
+HELD_LAST = many(
+    """
+    Thorn Castle Winter Drake Finch Archer Plover Hawkes Merton Sloane Bray Chester
+    """
+)
+SYLLABLES = [a + b for a in many("b d f g k l m n p r s t v z br tr st kl") for b in many("a e i o u an or el im ut")]
+
+CITY = many(
+    """
+    Paris London Rome Berlin Madrid Vienna Oslo Dublin Prague Athens Lisbon Cairo Boston Delhi Tokyo Moscow
+    Warsaw Geneva Naples York Bristol Dover Bath Leeds Florence Venice Hamburg Brussels Edinburgh Glasgow
+    """
+)
+HELD_CITY = many(
+    """
+    Lima Zurich Bergen Havana Milan Riga Exeter Plymouth Genoa Seville
+    """
+)
+JOB = many(
+    """
+    baker doctor teacher sailor farmer painter lawyer tailor soldier judge cook hunter nurse singer writer
+    smith
+    """
+)
+COLOUR = many(
+    """
+    red blue green white black brown yellow grey golden silver
+    """
+)
+ANIMAL = many(
+    """
+    dog cat horse bird fox cow sheep pig goat mouse bear wolf parrot monkey donkey hen
+    """
+)
+THING = many(
+    """
+    key ring letter map coin book lamp knife watch box
+    """
+)
+PLACE = many(
+    """
+    kitchen garden tower cellar church forest castle stable library attic barn mill harbour cave
+    """
+)
+FOOD = many(
+    """
+    bread cheese apples soup rice honey cake fish eggs milk pears nuts pie ham
+    """
+)
+
+# statements, the last one held out; questions, the last one held out; {n} the name, {v} the value, {o} a thing
+TEMPLATES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "city": (
+        (
+            "{n} lives in {v}.", "The home of {n} is in {v}.", "{n} was born in {v}.", "{n} came from {v}.",
+            "{n} had moved to {v}.", "It was in {v} that {n} lived.", "In {v} stood the house of {n}.",
+            "{n} has a house in {v}.",
+        ),
+        (
+            "Where does {n} live?", "In which town does {n} live?", "What is the town of {n}?",
+            "Which city is {n} from?", "Where can one find {n}?", "Where did {n} live?", "Where is {n} at home?",
+            "Where is the home of {n}?",
+        ),
+    ),
+    "number": (
+        (
+            "The secret number of {n} is {v}.", "{n} wrote down the number {v}.", "The number of {n} was {v}.",
+            "{n} had the number {v}.", "{v} was the number of {n}.", "{n} kept the number {v} in mind.",
+            "{n} chose the number {v}.",
+        ),
+        (
+            "What is the secret number of {n}?", "What number did {n} choose?", "What was the number of {n}?",
+            "Which number did {n} have?", "What number has {n}?", "Which number belongs to {n}?",
+        ),
+    ),
+    "job": (
+        (
+            "{n} works as a {v}.", "{n} is a {v}.", "{n} became a {v}.", "{n} was the {v} of the village.",
+            "{n} had always been a {v}.", "By trade {n} was a {v}.", "{n} earned a living as a {v}.",
+        ),
+        (
+            "What is the job of {n}?", "What does {n} work as?", "What did {n} become?", "What was {n} by trade?",
+            "Which work did {n} do?", "What was the work of {n}?", "What is the trade of {n}?",
+        ),
+    ),
+    "animal": (
+        (
+            "{n} has a {v}.", "{n} bought a {v}.", "{n} was seen with a {v}.", "The {v} belongs to {n}.",
+            "A {v} followed {n} everywhere.", "{n} took care of a {v}.", "{n} owned a {v}.",
+        ),
+        (
+            "What animal does {n} have?", "What did {n} buy?", "What animal followed {n}?", "Which animal did {n} own?",
+            "What kind of animal has {n}?", "What animal was with {n}?", "Which animal belongs to {n}?",
+        ),
+    ),
+    "place": (
+        (
+            "{n} keeps the {o} in the {v}.", "{n} hid the {o} in the {v}.", "The {o} of {n} lay in the {v}.",
+            "{n} forgot the {o} in the {v}.", "In the {v} {n} put down the {o}.", "{n} left the {o} in the {v}.",
+        ),
+        (
+            "Where is the {o} of {n}?", "Where did {n} hide the {o}?", "Where does {n} keep the {o}?",
+            "In which place was the {o} of {n}?", "Where had {n} left the {o}?", "Where did {n} put the {o}?",
+        ),
+    ),
+    "food": (
+        (
+            "{n} likes to eat {v}.", "The favourite food of {n} is {v}.", "{n} ate {v} every day.",
+            "There was nothing that {n} liked better than {v}.", "{n} was very fond of {v}.", "For dinner {n} had {v}.",
+            "{n} always asks for {v}.",
+        ),
+        (
+            "What does {n} like to eat?", "What is the favourite food of {n}?", "What did {n} eat?",
+            "What was {n} fond of?", "What does {n} eat every day?", "What did {n} have for dinner?",
+            "What food does {n} like?",
+        ),
+    ),
+}  # fmt: skip
+# kinds that are trained on and not measured: the more kinds of sentences, the less is learnt by heart
+MORE: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "friend": (
+        (
+            "{n} is a friend of {v}.", "{n} went for a walk with {v}.", "{n} often wrote to {v}.",
+            "{n} was seen with {v}.", "{n} had known {v} for years.", "The best friend of {n} was {v}.",
+        ),
+        (
+            "Who is the friend of {n}?", "Whom did {n} know?", "Who was with {n}?", "To whom did {n} write?",
+            "With whom did {n} walk?", "Who is a friend of {n}?",
+        ),
+    ),
+    "thing": (
+        (
+            "{n} lost the {v}.", "{n} found a {v} on the road.", "{n} gave away the {v}.",
+            "The {v} was a present from {n}.", "{n} carried a {v}.", "{n} sold the {v}.",
+        ),
+        (
+            "What did {n} lose?", "What did {n} find?", "What did {n} give away?", "What was the present from {n}?",
+            "What did {n} carry?", "What did {n} sell?",
+        ),
+    ),
+    "year": (
+        (
+            "{n} came into the world in {v}.", "In {v} {n} went to sea.", "It was in {v} that {n} married.",
+            "{n} died in {v}.", "{n} arrived in the year {v}.", "Since {v} {n} had been away.",
+        ),
+        (
+            "When was {n} born?", "When did {n} go to sea?", "In which year did {n} marry?", "When did {n} die?",
+            "What was the year of {n}?", "In which year did {n} arrive?",
+        ),
+    ),
+}  # fmt: skip
+KINDS = tuple(TEMPLATES)
+TRAINED = TEMPLATES | MORE
+PAIR = "pair"  # the stepping stone: the value right behind the name
