@@ -33,7 +33,7 @@ from model.evaluation.common import (
     table,
     wilson,
 )
-from model.evaluation.questions import normalised
+from model.evaluation.metrics import normalised
 from model.generate import Reader, RetrievalTrace
 from model.tokenizer import TextTokenizer
 from model.training import fact_words

@@ -11,9 +11,6 @@ from __future__ import annotations
 
 import argparse
 import random
-import re
-import string
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,32 +28,13 @@ from model.evaluation.common import (
     run,
     table,
 )
+from model.evaluation.metrics import best_f1
 from model.training.tokenizer import json_lines
 
 SETS = ("fairytaleqa", "xquad_en", "onestopqa", "babi")
 BEHIND = 50
 LONGEST = 24  # tokens of an answer
 CONDITIONS = ("in the prompt", "just read", f"behind {BEHIND}", "absent")
-ARTICLES, PUNCTUATION = re.compile(r"\b(a|an|the)\b"), str.maketrans("", "", string.punctuation + "’‘“”")
-
-
-def normalised(text: str) -> str:
-    """As SQuAD compares: lower case, without punctuation, articles and extra space."""
-    return " ".join(ARTICLES.sub(" ", text.lower().translate(PUNCTUATION)).split())
-
-
-def token_f1(answer: str, gold: str) -> float:
-    """Harmonic mean of precision and recall of the words that two answers share."""
-    said, wanted = normalised(answer).split(), normalised(gold).split()
-    if not said or not wanted:
-        return float(said == wanted)
-    shared = sum((Counter(said) & Counter(wanted)).values())
-    return 2 * shared / (len(said) + len(wanted))
-
-
-def best_f1(answer: str, golds: Sequence[str]) -> float:
-    """F1 against the answer of several that fits best."""
-    return max(token_f1(answer, gold) for gold in golds)
 
 
 @dataclass(frozen=True, slots=True)

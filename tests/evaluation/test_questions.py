@@ -1,43 +1,18 @@
-"""F1 against a table computed by hand, and the conditions of questions on passages."""
+"""The conditions of questions on passages."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
 from model.evaluation import questions
 from model.evaluation.common import Subject, background_texts, held_out_books
-
-HAND = [  # answer, right answer, F1: 2 * shared / (words of one + words of the other), articles left out
-    ("Paris", "Paris", 1.0),
-    ("the purse of gold", "a purse of gold", 1.0),
-    ("Paris.", "paris", 1.0),
-    ("purse", "purse of gold", 2 * 1 / (1 + 3)),
-    ("gold of purse", "purse of gold", 1.0),
-    ("dog dog", "dog", 2 * 1 / (2 + 1)),
-    ("a red dog in town", "the red cat", 2 * 1 / (4 + 2)),
-    ("cat", "dog", 0.0),
-    ("", "dog", 0.0),
-    ("", "the", 1.0),
-    ("wasn’t", "wasn't", 1.0),
-]
-
-
-@pytest.mark.parametrize(("answer", "gold", "wanted"), HAND)
-def test_f1_is_what_the_hand_computes(answer: str, gold: str, wanted: float) -> None:
-    assert questions.token_f1(answer, gold) == pytest.approx(wanted)
-    assert questions.token_f1(gold, answer) == pytest.approx(wanted)
-
-
-def test_the_best_of_several_right_answers_counts() -> None:
-    assert questions.best_f1("in Rome", ["Paris", "Rome", "in Rome"]) == 1.0
+from model.evaluation.metrics import best_f1
 
 
 def test_an_oracle_scores_1(data: Path) -> None:
     for name in questions.SETS:
         for item in questions.read_items(data, name, 10, 0):
-            assert questions.best_f1(item.answers[0], item.answers) == 1.0
+            assert best_f1(item.answers[0], item.answers) == 1.0
 
 
 def test_items_are_drawn_by_the_seed(data: Path) -> None:

@@ -1,0 +1,72 @@
+"""Methods that hold latent memory: M+ itself, the same without long-term memory, and no memory at all."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor
+from transformers import Cache
+
+from model.evaluation.common import Document, pool_only
+from model.evaluation.methods.method import Method
+from model.generate import Memory, Reader
+
+
+class Latent(Method):
+    """M+: every row that was read is in the pool or in long-term memory, of which a prompt recalls R rows a layer."""
+
+    name, about = "mplus-latent", "latent memory alone: pool and recalled long-term rows, nothing re-read"
+
+    def reset(self) -> None:
+        """Forget everything."""
+        super().reset()
+        self.documents: list[Document] = []
+        self._reader: Reader | None = None
+
+    def read(self, text: str) -> None:
+        """Write a document into memory, chunk by chunk."""
+        super().read(text)
+        if self.held[-1]:
+            self.documents.append(self.subject.write(f"text {len(self.documents)}", self.held[-1]))
+        self._reader = None
+
+    def memory(self) -> Memory:
+        """What a prompt may see."""
+        return self.subject.memory(self.documents)
+
+    def reader(self) -> Reader:
+        """A reader behind the memory, kept until something else is read."""
+        if self._reader is None:
+            self._reader = Reader(self.model, self.memory())
+        return self._reader
+
+    def prefill(self, prompt: Sequence[int], room: int) -> tuple[Tensor, Cache]:
+        """Recall for the prompt, layer by layer, and read it behind what was recalled."""
+        found = self.reader().prefill(self.subject.ids(prompt), room)
+        return found.hidden, found.cache
+
+    def bytes_held(self) -> dict[str, int]:
+        """Rows in read form lie on the host; the pool's are on the device too."""
+        rows = [document.rows for document in self.documents]
+        host = sum(part.nbytes for one in rows for part in (one.keys, one.values, one.retrieval))
+        pool = sum(part.nbytes for layer in self.reader().pool for part in layer)
+        return {"device": pool, "host": host, "disk": host}
+
+
+class PoolOnly(Latent):
+    """MemoryLLM's memory: rows that the pool drops are lost."""
+
+    name, about = "memoryllm", "the pool alone: what it drops is lost"
+
+    def memory(self) -> Memory:
+        """The pool without long-term memory."""
+        return pool_only(super().memory())
+
+
+class NoContext(Latent):
+    """What the weights know: nothing is read."""
+
+    name, about = "no-context", "nothing is read: what the weights know"
+
+    def read(self, text: str) -> None:
+        """Nothing."""

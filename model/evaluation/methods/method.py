@@ -1,0 +1,104 @@
+"""One interface for every way to keep a long text: reset, read, answer, score; same weights, prompts and decoding.
+
+A method overrides as little as it can: how a text is read, or what stands behind a prompt (`prefill`).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from transformers import Cache
+
+from model.errors import ModelError
+from model.evaluation.common import Subject
+from model.generate import Reader, Sampling, continue_from, decode
+
+
+class DoesNotFit(ModelError):
+    """The texts are longer than what the method can hold: the item counts as not answered, and is counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """What a method may hold, so that methods can be compared at equal size. None: the model's own."""
+
+    rows: int | None = None  # key-value pairs of each layer that a prompt may see beside itself
+    passages: int = 4  # of retrieval-augmented generation
+    passage_tokens: int | None = None
+    offload: bool = False  # what is not needed at once lies on the host (CUDA)
+
+
+class Method(ABC):
+    """A way to keep texts. `held` are the texts read since the last reset, as token ids, in order."""
+
+    name: str = ""
+    about: str = ""
+
+    def __init__(self, subject: Subject, budget: Budget | None = None) -> None:
+        self.subject, self.model, self.budget = subject, subject.model, budget or Budget()
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget everything."""
+        self.held: list[list[int]] = []
+
+    def read(self, text: str) -> None:
+        """Take in one document, behind those before it."""
+        self.held.append(self.subject.tokenizer.encode(text))
+
+    @abstractmethod
+    def prefill(self, prompt: Sequence[int], room: int) -> tuple[Tensor, Cache]:
+        """Hidden states (1, n, d) of a prompt, before the final norm, and a cache to decode behind.
+
+        `room`: tokens that will be decoded. Reading and asking never change what is held.
+        """
+
+    def bytes_held(self) -> dict[str, int]:
+        """Bytes of what was read, by place: device, host, disk."""
+        return {"device": 0, "host": sum(map(len, self.held)) * 4, "disk": 0}
+
+    @torch.inference_mode()
+    def answer(self, prompt: Sequence[int], most: int) -> str:
+        """The greedy answer up to the model's first stop string, at most `most` tokens."""
+        tokenizer, stop = self.subject.tokenizer, self.model.config.stop
+        stops = {found[0] for text in stop if len(found := tokenizer.encode(text)) == 1}
+        hidden, cache = self.prefill(prompt, most)
+        steps = continue_from(self.model, hidden[:, -1:], cache, Sampling(most, stop_ids=frozenset(stops)))
+        said = tokenizer.decode([step.token for step in steps])
+        for text in stop:
+            said = said.split(text)[0]
+        return said.strip()
+
+    @torch.inference_mode()
+    def score(self, prompt: Sequence[int], options: Sequence[Sequence[int]]) -> list[list[float]]:
+        """Log-likelihood (nats) of every token of every option behind the prompt: one pass for the prompt."""
+        hidden, cache = self.prefill(prompt, max(map(len, options), default=0))
+        length, first = cache.layers[0].length, self.model.logits(hidden[:, -1:])[:, -1]
+        found = []
+        for option in options:
+            ids = self.subject.ids(option)
+            rest = decode(self.model, ids[:, :-1], cache) if len(option) > 1 else hidden[:, :0]
+            logits = torch.cat([first[:, None], self.model.logits(rest)], 1)[0].float().log_softmax(-1)
+            found.append(logits.gather(1, ids[0, :, None])[:, 0].tolist())
+            for layer in cache.layers:
+                layer.crop_to(length)
+        return found
+
+
+class Prompting(Method):
+    """Methods that keep no state but text: what they choose of it stands in front of the question, as text."""
+
+    @abstractmethod
+    def chosen(self, prompt: Sequence[int], room: int) -> list[int]:
+        """Tokens of the texts that go in front of the prompt."""
+
+    def prefill(self, prompt: Sequence[int], room: int) -> tuple[Tensor, Cache]:
+        """Read the chosen text and the prompt behind an empty memory."""
+        found = Reader(self.model, self.subject.memory([])).prefill(
+            self.subject.ids([*self.chosen(prompt, room), *prompt]), room
+        )
+        return found.hidden, found.cache
