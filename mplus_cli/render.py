@@ -53,6 +53,14 @@ def place_words(source: Source) -> str:
     return " · ".join(part for part in (source.title, source.chapter, page_words(source)) if part)
 
 
+def recalled_words(source: Source) -> str:
+    """The share of the recalled rows that were born at a source."""
+    if source.found_by == "text":
+        return "not recalled"
+    share = f"{source.share:.0%}" if source.share >= 0.005 else "less than 1%"
+    return f"{share} of the recalled rows"
+
+
 # ------------------------------------------------------------------------------------------------------------- ingest
 
 
@@ -250,8 +258,9 @@ def sources(found: Iterable[Source], heading: str = "Sources", said: str = "") -
         terminal.out(f"{number:>2}  {terminal.one_line(place_words(source))}", style="cyan")
         quote = terminal.one_line(source.quote)
         terminal.out("    the sentence above" if quote == said else f"    “{quote}”")
-        recalled = f"{source.share:.0%} of the recalled rows" if source.found_by != "text" else "not recalled"
-        terminal.out(f"    {recalled} · found by {FOUND_BY[source.found_by]} · support {source.support:.2f}", "dim")
+        terminal.out(
+            f"    {recalled_words(source)} · found by {FOUND_BY[source.found_by]} · support {source.support:.2f}", "dim"
+        )
 
 
 def ranked(events: Iterable[NextEvent], as_json: bool) -> Ranked:

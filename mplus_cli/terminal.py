@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
-from mplus_cli.errors import MplusError, UsageError
+from mplus_cli.errors import Interrupted, MplusError, UsageError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -309,7 +309,8 @@ def show_error(error: MplusError) -> None:
         return
     from rich.text import Text
 
-    line = Text.assemble(("error: ", "bold red"), one_line(error.message))
+    label = ("", "") if isinstance(error, Interrupted) else ("error: ", "bold red")  # what was asked for is no error
+    line = Text.assemble(label, one_line(error.message))
     err_console().print(line, soft_wrap=True)
     if error.remedy:
         err_console().print(Text(f"  {one_line(error.remedy)}", style="dim"), soft_wrap=True)

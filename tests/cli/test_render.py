@@ -5,11 +5,12 @@ from __future__ import annotations
 import inspect
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
 from mplus_cli import events, render, terminal, words
-from mplus_cli.errors import Interrupted
+from mplus_cli.errors import Interrupted, NotFound
 from mplus_cli.events import (
     Answer,
     Answered,
@@ -103,6 +104,26 @@ def test_an_interrupted_ingest_passes_its_error_on() -> None:
 
     with pytest.raises(Interrupted):
         render.ingest(stopped(), as_json=False)
+
+
+def test_what_was_asked_for_is_not_called_an_error(capsys) -> None:
+    terminal.show_error(Interrupted("Stopped as asked."))
+    terminal.show_error(NotFound("There is no library tales."))
+    shown = capsys.readouterr().err
+    assert shown.startswith("Stopped as asked.\n  Run the same command again")
+    assert "error: There is no library tales." in shown
+
+
+@pytest.mark.parametrize(
+    ("share", "found_by", "words"),
+    [
+        (0.31, "both", "31% of the recalled rows"),
+        (0.003, "memory", "less than 1% of the recalled rows"),
+        (0.3, "text", "not recalled"),
+    ],
+)
+def test_shares_are_said_as_people_say_them(share: float, found_by: str, words: str) -> None:
+    assert render.recalled_words(replace(SOURCE, share=share, found_by=found_by)) == words
 
 
 def test_ask_json_is_one_object_of_the_documented_shape(capsys) -> None:
