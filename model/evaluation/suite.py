@@ -155,7 +155,7 @@ def ask(subject: Subject, method: Method, task: Task, item: Item) -> tuple[float
     """Score and answer of an item: generated, or the best of its candidates."""
     prompt, metric = prompt_of(subject, item), METRICS[task.metric]
     if metric.answers is not None:
-        said = method.answer(prompt, item.longest)
+        said = method.respond(item.question, prompt, item.longest)
         return metric.answers(said, item.answers), said
     joint = "" if item.plain else " "
     found = method.score(prompt, [subject.tokenizer.encode(joint + option) for option in item.options])

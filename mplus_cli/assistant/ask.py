@@ -54,9 +54,9 @@ class Sight:
 class Session:
     """A library and a model at hand for any number of questions; asking changes neither."""
 
-    def __init__(self, library_name: str, settings: Settings) -> None:
+    def __init__(self, library_name: str, settings: Settings, engine: Engine | None = None) -> None:
         self.settings, self.library_name = settings, library_name
-        self._engine: Engine | None = None
+        self._engine = engine
         self._library: Library | None = None
         self._sights: dict[tuple[tuple[str, ...], str | None], Sight] = {}
 

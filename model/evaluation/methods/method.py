@@ -61,6 +61,10 @@ class Method(ABC):
         """Bytes of what was read, by place: device, host, disk."""
         return {"device": 0, "host": sum(map(len, self.held)) * 4, "disk": 0}
 
+    def respond(self, question: str, prompt: Sequence[int], most: int) -> str:
+        """Answer a question, given in words and as a prompt; methods that search text read the words."""
+        return self.answer(prompt, most)
+
     @torch.inference_mode()
     def answer(self, prompt: Sequence[int], most: int) -> str:
         """The greedy answer up to the model's first stop string, at most `most` tokens."""

@@ -1,0 +1,1 @@
+"""Measuring the product, and reports of what was measured."""
