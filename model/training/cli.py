@@ -120,7 +120,7 @@ def prepare(plan: Plan, stage: Stage, out: Path, sources: Sources, resume: bool,
     model = initialise(MPlus(shape.config()), frequencies=log_frequencies(sample, words.size))
     if in_bfloat16(stage):
         use_float32_attention(model)
-    run = Run(out, model, Mixture(stage, words, corpus, questions, shape.rows))
+    run = Run(out, model, Mixture(stage, words, corpus, questions, shape.config().chunk_tokens))
     out.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(sources.work / "tokenizer.json", out / "tokenizer.json")
     if resume and run.resume():

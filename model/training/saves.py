@@ -91,11 +91,15 @@ def read_step(state: Path) -> int:
 
 
 def read_weights(state: Path, model: MPlus) -> None:
-    """Load the weights of a checkpoint folder into a model. TrainingError where the shapes differ."""
+    """Load the weights of a checkpoint folder into a model. TrainingError where the shapes differ.
+
+    A model of fewer rows a chunk takes the newest of the learned first rows: K may shrink from stage to stage.
+    """
     from model.checkpoint import load
 
     found = load(state, device="cpu", dtype="float32").model.state_dict()
     ours = model.state_dict()
+    found["start_memory"] = found["start_memory"][:, -ours["start_memory"].shape[1] :]
     for name, tensor in ours.items():
         if name not in found or found[name].shape != tensor.shape:
             raise TrainingError(

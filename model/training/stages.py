@@ -28,7 +28,8 @@ class Shape:
     heads: int = 6
     key_value_heads: int = 2
     feed_forward: int = 512
-    rows: int = 64  # K, and the tokens of a chunk
+    rows: int = 64  # K, and the tokens of a chunk where `chunk` is 0
+    chunk: int = 0  # tokens of a chunk that leaves fewer rows than it has tokens
     pool_chunks: int = 8
     recall_chunks: int = 4
     retriever: int = 48
@@ -61,7 +62,7 @@ class Shape:
             pool_rows=self.pool_chunks * self.rows,
             recall_rows=self.recall_chunks * self.rows,
             retriever_dim=self.retriever,
-            chunk_tokens=self.rows,
+            chunk_tokens=self.chunk or self.rows,
             window=self.window,
             start_rows=True,
             name=self.name,

@@ -110,6 +110,17 @@ def test_checkpoint_of_another_shape_is_refused(tmp_path: Path, sources: Sources
         prepare(wide, stage, tmp_path / "wide", sources, False, tmp_path / "small")
 
 
+def test_a_stage_with_fewer_rows_starts_from_one_with_more(tmp_path: Path, sources: Sources) -> None:
+    whole = new_run(tmp_path / "whole", sources, steps=1, mixture={"needle": 1.0})
+    list(whole.train())
+    stage = tiny_stage(steps=2, mixture={"needle": 0.5, "continuation": 0.5}, full_share=1.0, pointing=0.5, batch=6)
+    fewer = Plan(replace(SHAPE, rows=6, chunk=8), {"tiny": stage}, {})
+    run = prepare(fewer, stage, tmp_path / "fewer", sources, False, tmp_path / "whole")
+    assert torch.equal(run.model.start_memory, whole.model.start_memory[:, -6:])
+    assert run.model.config.chunk_tokens == 8
+    assert all(step.losses["loss"] > 0 for step in run.train())
+
+
 def test_full_disk_keeps_the_save_before(tmp_path: Path, sources: Sources, monkeypatch: pytest.MonkeyPatch) -> None:
     from model.training import saves
 
