@@ -86,7 +86,8 @@ class Searcher:
             keys = self.model.retrievers[layer].key(normed)
             if self.others is not None:
                 with torch.no_grad():
-                    keys = torch.cat([keys, self.model.key(layer, self.others[layer])])
+                    others = self.model.key(layer, self.others[layer])
+                keys = torch.cat([keys, others])  # not inside no_grad: the batch's own keys learn
             self._keys[layer] = keys
         return self._keys[layer]
 

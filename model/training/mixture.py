@@ -39,6 +39,7 @@ class Mixture:
             cloze=self.stage.cloze,
             pairs=self.stage.pairs,
             questions=self.stage.questions,
+            density=self.stage.density,
             words=vocabulary_of(self.words, self.corpus),
             same_share=self.stage.alike,
         )

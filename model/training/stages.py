@@ -87,6 +87,7 @@ class Stage:
     cloze: float = 0.4
     pairs: float = 0.4
     questions: int = 4
+    density: tuple[int, ...] = (1, 2, 3)  # facts in 64 tokens of text; one is drawn an episode
     alike: float = 0.0  # share of fact episodes whose kind and names are those of the steps before: look-alikes
     full_share: float = 0.0  # share of steps behind a memory with distractors, drops and recall
     full_chunks: int = 32  # most chunks of such a memory
