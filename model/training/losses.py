@@ -17,7 +17,8 @@ def weighted_cross_entropy(logits: Tensor, targets: Tensor, weights: Tensor) -> 
 
 def row_scores(queries: Tensor, keys: Tensor, mask: Tensor) -> Tensor:
     """Mean over query tokens of sigmoid(q . k): (Q, n, h), (M, h), mask (Q, n) -> (Q, M), as a reader does."""
-    products = (queries @ keys.T).sigmoid()  # (Q, n, M)
+    flat = queries.flatten(0, 1) @ keys.T  # one product: a batched one has a slow gradient for the keys
+    products = flat.unflatten(0, queries.shape[:2]).sigmoid()  # (Q, n, M)
     return torch.bmm((mask / mask.sum(1, keepdim=True).clamp_min(1)).to(products.dtype)[:, None], products)[
         :, 0
     ].float()
