@@ -1,0 +1,42 @@
+"""The plan of the model in the box runs from the first stage to a checkpoint that loads and answers."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from model.checkpoint import load
+from model.training import cli
+from model.training.cli import FINISHED, Sources
+from model.training.stages import Plan, Stage, read_plan
+from tests.training.tiny import SHAPE
+
+EMBEDDED = Path(cli.__file__).parent / "configs" / "embedded.toml"
+
+
+def shortened(stage: Stage) -> Stage:
+    """The stage as it is, for two steps of few short episodes."""
+    return replace(
+        stage, steps=min(stage.steps, 2), batch=4, long_batch=2, room=40, long_room=150, bfloat16=False, warmup=1,
+        bank_rows=min(stage.bank_rows, 64), full_share=min(1.0, 2 * stage.full_share), streams=2, stream_chunks=4,
+    )  # fmt: skip
+
+
+def test_the_embedded_plan_runs_from_end_to_end(
+    tmp_path: Path, sources: Sources, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = read_plan(EMBEDDED)
+    tiny = Plan(
+        replace(SHAPE, rows=32, layers=4),
+        {name: shortened(stage) for name, stage in plan.stages.items()},
+        {"pattern": "*.jsonl*"},
+    )
+    monkeypatch.setattr(cli, "read_plan", lambda _: tiny)
+    steps = list(cli.train("all", EMBEDDED, tmp_path, sources))
+    assert len(steps) == sum(stage.steps for stage in tiny.stages.values())
+    for name in plan.stages:
+        assert (tmp_path / name / "stage.json").is_file()
+    model = load(tmp_path / FINISHED, device="cpu", dtype="float32").model
+    assert model.config.memory_rows == 32
