@@ -50,14 +50,37 @@ def cleaned(text: str) -> str:
     return " ".join(text.split())
 
 
+def others(
+    rng: random.Random,
+    text: str,
+    starts: Sequence[int],
+    at: int,
+    true: str,
+    count: int = CANDIDATES - 1,
+    shorter: int | None = None,
+) -> list[str]:
+    """Other events of the book, away from a character, of nearly the length of the true one; fewer where it has few.
+
+    `shorter`: how many of them are shorter than the true one, so that its length does not tell it among them; without,
+    the nearest, of which it is the middle.
+    """
+    drawn = (event(text, starts, rng.randrange(len(starts) - 5)) for _ in range(DRAWN))
+    found = {cleaned(text[a:b]) for a, b in drawn if abs(a - at) > APART}
+    nearest = sorted(found - {true}, key=lambda other: (abs(len(other) - len(true)), other))
+    if shorter is None:
+        return nearest[:count]
+    sides: tuple[list[str], list[str]] = ([], [])
+    for one in nearest:  # of equal length: either side
+        sides[len(one) > len(true) if len(one) != len(true) else rng.random() < 0.5].append(one)
+    return [*sides[0][:shorter], *sides[1][: count - shorter]]
+
+
 def make_choice(rng: random.Random, text: str, starts: Sequence[int]) -> Choice:
     """A place in the book with its next event and five others of nearly the same length."""
     number = rng.randrange(len(starts) // 10, len(starts) - 10)
     start, end = event(text, starts, number)
-    drawn = (event(text, starts, rng.randrange(len(starts) - 5)) for _ in range(DRAWN))
-    others = {cleaned(text[a:b]) for a, b in drawn if abs(a - start) > APART}
     true = cleaned(text[start:end])
-    nearest = sorted(others - {true}, key=lambda other: (abs(len(other) - len(true)), other))[: CANDIDATES - 1]
+    nearest = others(rng, text, starts, start, true)
     context = text[max(0, start - CONTEXT) : start].partition(" ")[2].strip()
     return Choice(start, context, (true, *nearest))
 
