@@ -86,7 +86,8 @@ def book_item(seed: int, books: Haystack, length: int, number: int) -> Item | No
     text, starts = books.books[book].text, books.starts[book]
     for _ in range(TRIES if len(starts) >= 40 else 0):
         *past, (start, end) = chain(text, starts, rng.randrange(len(starts) // 10, len(starts) - 20), PAST + 1)
-        if len(past) < PAST:
+        at = books.first[book] + bisect_left(starts, start)
+        if len(past) < PAST or not books.starts_at(at):
             continue
         true = cleaned(text[start:end])
         wrong = others(rng, text, starts, start, true, shorter=(number + number // CANDIDATES) % CANDIDATES)
@@ -94,10 +95,10 @@ def book_item(seed: int, books: Haystack, length: int, number: int) -> Item | No
             continue
         options = [f" {one}" for one in wrong]
         options.insert(number % CANDIDATES, f" {true}")
-        read = books.behind(books.first[book] + bisect_left(starts, start), length)
+        question = " ".join(cleaned(text[a:b]) for a, b in past)
         meta = {"book": books.books[book].title, "at": str(start)}
-        return Item(f"{length}/{number}", (read,), " ".join(cleaned(text[a:b]) for a, b in past), (f" {true}",),
-                    tuple(options), str(length), plain=True, meta=meta)  # fmt: skip
+        return Item(f"{length}/{number}", (books.behind(at, length),), question, (f" {true}",), tuple(options),
+                    str(length), plain=True, meta=meta)  # fmt: skip
     return None
 
 

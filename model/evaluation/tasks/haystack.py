@@ -18,6 +18,7 @@ from model.training.questions import sentence_spans
 
 LENGTHS = (200, 1000, 4000)  # words of a context, where none are asked for
 SPARE = 200  # words that a context leaves of all books, so that what comes next is never in it
+ABBREVIATION = re.compile(r"\b(Mr|Mrs|Ms|Dr|St|Capt|Prof|[A-Z])\.$")
 GOLDEN = 0.618034  # steps of the golden ratio spread any number of depths evenly
 BOOKS = Needed(
     "text/valid_books.jsonl.xz|text/valid_books.jsonl",
@@ -62,6 +63,10 @@ class Haystack:
     def somewhere(self, rng: random.Random, words: int) -> list[str]:
         """`words` words from a sentence drawn at random."""
         return self.ahead(rng.randrange(len(self.sentences)), words)
+
+    def starts_at(self, sentence: int) -> bool:
+        """Whether a sentence begins there: not behind `Mr.` or an initial, where a sentence only seems to end."""
+        return not ABBREVIATION.search(self.sentences[sentence - 1])
 
     def once(self, words: int) -> int:
         """A length, where the books reach for it without being repeated. Raises ModelError where they do not."""

@@ -33,11 +33,12 @@ def book_of(books: Haystack, sentence: int) -> int:
 
 
 def place(rng: random.Random, books: Haystack, words: int = WORDS_LEFT) -> int:
-    """A sentence of the ring behind which its book has at least so many words."""
+    """A sentence of the ring, drawn at random; its book goes on for at least so many words from its start."""
     while True:
         sentence = rng.randrange(len(books.sentences))
         last = sentence + len(books.ahead(sentence, words)) - 1
-        if last < len(books.sentences) and book_of(books, sentence) == book_of(books, last):
+        same = last < len(books.sentences) and book_of(books, sentence) == book_of(books, last)
+        if same and books.starts_at(sentence):
             return sentence
 
 

@@ -58,9 +58,9 @@ def last_word(rng: random.Random, books: Haystack, sentence: int, number: int) -
     word, known = found[2], set(re.findall(r"[A-Za-z]+", books.behind(sentence, prompt)))
     if word not in known:
         return None
-    others = [one for one in sorted(known) if alike(one, word)]
-    rng.shuffle(others)
-    nearest = sorted(others, key=lambda one: abs(len(one) - len(word)))[: WORDS - 1]
+    wrong = [one for one in sorted(known) if alike(one, word)]
+    rng.shuffle(wrong)
+    nearest = sorted(wrong, key=lambda one: abs(len(one) - len(word)))[: WORDS - 1]
     return Made(f" {word}", tuple(f" {one}" for one in nearest), found[1].rstrip(), prompt)
 
 
