@@ -80,12 +80,10 @@ def load(folder: Path, role: str | None = None, device: str = "auto", dtype: str
     """
     place, number_format = resolve(device, dtype)
     config = read_config(folder)
-    tensors = {_our_name(name): tensor for name, tensor in _tensors(folder) if "encoder_query_proj" not in name}
+    tensors = named_tensors(folder)
     background = _background(config, tensors)
-    model = _build(config, {name: tensor for name, tensor in tensors.items() if not STATE.fullmatch(name)})
-    model.llama.model.rotary_emb = torch.nn.Identity()
-    model.to(place, number_format).eval().requires_grad_(False)
-    _restore_rotary(model, place)
+    weights = {name: tensor for name, tensor in tensors.items() if not STATE.fullmatch(name)}
+    model = build(config, weights, place, number_format)
     if role is not None:
         model.specialise(role)
     return Checkpoint(model, background, fingerprint(folder), folder)
@@ -135,6 +133,20 @@ def weight_files(folder: Path) -> list[Path]:
         found = "only pickled weights, which can run code" if pickled else "no *.safetensors file"
         raise CheckpointError(f"{folder} holds {found}.", "Fetch the safetensors version of the checkpoint.")
     return files
+
+
+def named_tensors(folder: Path) -> dict[str, Tensor]:
+    """Tensors of a checkpoint folder under their names in `MPlus`. Raises CheckpointError for a damaged file."""
+    return {_our_name(name): tensor for name, tensor in _tensors(folder) if "encoder_query_proj" not in name}
+
+
+def build(config: MPlusConfig, weights: dict[str, Tensor], device: torch.device, dtype: torch.dtype) -> MPlus:
+    """A model of these weights, on a device and in a number format. Raises CheckpointError where they do not fit."""
+    model = _build(config, weights)
+    model.llama.model.rotary_emb = torch.nn.Identity()
+    model.to(device, dtype).eval().requires_grad_(False)
+    _restore_rotary(model, device)
+    return model
 
 
 def _tensors(folder: Path) -> list[tuple[str, Tensor]]:

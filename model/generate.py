@@ -53,6 +53,7 @@ class RoomyLayer(DynamicLayer):
     def __init__(self, room: int, dtype: torch.dtype | None = None) -> None:
         super().__init__()
         self.room, self.length, self.kept_dtype = room, 0, dtype
+        self.dropped = 0  # positions in front that are no longer held
 
     def update(
         self, key_states: Tensor, value_states: Tensor, *args: object, **kwargs: object
@@ -83,6 +84,19 @@ class RoomyLayer(DynamicLayer):
         self.length = length
         self.keys, self.values = self._keys[:, :, :length], self._values[:, :, :length]
 
+    def keep(self, rows: Tensor, room: int) -> None:
+        """Forget all but some positions, every key-value head its own: (H_kv, n), ascending.
+
+        Keys are rotated already, so what is appended next stands where it would have stood. `room` positions are kept
+        free behind what is kept.
+        """
+        index, count = rows[None, :, :, None].expand(-1, -1, -1, self.keys.shape[3]), rows.shape[1]
+        kept = self.keys.gather(2, index), self.values.gather(2, index)
+        self.room, self.dropped, self.length = room, self.dropped + self.length - count, 0
+        self._grow(self.keys, count + room)
+        self._keys[:, :, :count], self._values[:, :, :count] = kept
+        self.crop_to(count)
+
 
 def roomy_cache(model: MPlus, room: int) -> Cache:
     """A cache of all layers; `room` positions are kept free behind the prefix.
@@ -99,6 +113,7 @@ class Reader:
 
     def __init__(self, model: MPlus, memory: Memory) -> None:
         self.model, self.memory = model, memory
+        self.recall_rows = model.config.recall_rows  # R
         self.pool = [self._stored(layer, rows) for layer, rows in enumerate(memory.membership.pool)]
 
     def _stored(self, layer: int, rows: Tensor) -> KeysValues:
@@ -109,7 +124,7 @@ class Reader:
 
     def _recall(self, layer: int, hidden: Tensor, trace: RetrievalTrace) -> Tensor:
         """Row numbers that the hidden states (1, n, d) entering a layer recall, in prefix order (spec, 5.2)."""
-        membership, count = self.memory.membership, self.model.config.recall_rows
+        membership, count = self.memory.membership, self.recall_rows
         pool = membership.pool[layer]
         if membership.cyclic and membership.cyclic[layer]:
             rows = _cyclic(membership, layer, count)
@@ -143,6 +158,10 @@ class Reader:
         long_term[membership.pool[layer]] = long_term[: membership.oldest] = -torch.inf
         return top_rows(long_term, min(count, int(long_term.isfinite().sum())))
 
+    def _recalled(self, layer: int, hidden: Tensor, trace: RetrievalTrace) -> KeysValues:
+        """What hidden states (1, n, d) entering a layer recall, to stand in front of its pool: (1, H_kv, R, hd)."""
+        return self._stored(layer, self._recall(layer, hidden, trace))
+
     @torch.no_grad()
     def prefill(self, ids: Tensor, room: int = 64, recalled: RetrievalTrace | None = None) -> Prefilled:
         """Read a prompt (1, n) behind the memory; what is decoded next is appended to its cache.
@@ -153,9 +172,8 @@ class Reader:
         cache = roomy_cache(self.model, ids.shape[1] + room)
 
         def prefix_of(layer: int, hidden: Tensor) -> KeysValues:
-            rows = recalled.recalled[layer] if recalled else self._recall(layer, hidden, trace)
-            found, pool = self._stored(layer, rows), self.pool[layer]
-            return KeysValues(*(torch.cat(pair, 2) for pair in zip(found, pool, strict=True)))
+            found = self._stored(layer, recalled.recalled[layer]) if recalled else self._recalled(layer, hidden, trace)
+            return KeysValues(*(torch.cat(pair, 2) for pair in zip(found, self.pool[layer], strict=True)))
 
         with using(self.model, READ):
             hidden = self.model.read(ids, prefix_of, cache)
@@ -218,8 +236,8 @@ def decode(model: MPlus, ids: Tensor, cache: Cache) -> Tensor:
 
 def _decode(model: MPlus, ids: Tensor, cache: Cache) -> Tensor:
     length, count = cache.layers[0].length, ids.shape[1]
-    hidden = model.embed(ids)
-    rotary = model.rotary(torch.arange(length, length + count, device=ids.device), hidden)
+    hidden, position = model.embed(ids), length + cache.layers[0].dropped
+    rotary = model.rotary(torch.arange(position, position + count, device=ids.device), hidden)
     mask = model.mask(count, length)
     for index in range(model.config.layers):
         hidden = model.step(index, hidden, mask, cache, rotary)

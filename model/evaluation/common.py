@@ -26,6 +26,7 @@ from model.generate import Memory, Reader, RetrievalTrace, Sampling, continue_fr
 from model.membership import Membership, ViewChunk, log_membership
 from model.memory import ReadRows, RowTable, join, project
 from model.mplus import MPlus
+from model.plain import is_plain, plain_llama
 from model.tokenizer import TextTokenizer
 from model.training.data import row_indices
 from model.training.tokenizer import json_lines, plain
@@ -73,28 +74,42 @@ def ratio(numerators: Sequence[float], denominators: Sequence[float] | None = No
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A text in memory: its name (the seed of its drops), its rows, and the tokens of each of its chunks."""
+    """A text in memory: its name (the seed of its drops), its rows, and the tokens of each of its chunks.
+
+    hidden: the rows before they are projected (L, n, d), bf16, where they were asked for.
+    """
 
     name: str
     rows: ReadRows
     lengths: tuple[int, ...]
+    hidden: Tensor | None = None
 
     def first(self, chunks: int) -> Document:
         """The document as far as its first chunks."""
-        per_chunk = len(self.rows) // len(self.lengths)
-        return Document(self.name, self.rows.part(0, chunks * per_chunk), self.lengths[:chunks])
+        count = chunks * (len(self.rows) // len(self.lengths))
+        hidden = None if self.hidden is None else self.hidden[:, :count]
+        return Document(self.name, self.rows.part(0, count), self.lengths[:chunks], hidden)
+
+
+def as_stored(rows: ReadRows) -> ReadRows:
+    """Rows as a library holds them: on the host, bf16."""
+    return ReadRows(*(part.to("cpu", torch.bfloat16) for part in (rows.keys, rows.values, rows.retrieval)))
 
 
 class Subject:
-    """The checkpoint that is measured."""
+    """The checkpoint that is measured. plain: a Llama without memory training, which cannot write latent memory."""
 
     def __init__(self, folder: Path, device: str = "auto", dtype: str = "auto") -> None:
-        self.checkpoint: Checkpoint = load(folder, "read", device, dtype)
+        self.plain = is_plain(folder)
+        self.checkpoint: Checkpoint = (
+            plain_llama(folder, device, dtype) if self.plain else load(folder, "read", device, dtype)
+        )
         self.model: MPlus = self.checkpoint.model
         self.config = self.model.config
         self.writer = load(folder, "write", device, dtype).model if self.config.adapters else self.model
         self.tokenizer = TextTokenizer.from_folder(folder)
-        self.background = self.checkpoint.background_rows()
+        shipped = self.checkpoint.background_rows()
+        self.background = None if shipped is None else as_stored(shipped)
         self.shipped = self.checkpoint.background.pool.shape[1] if self.checkpoint.background else 0
 
     def lengths(self, tokens: int) -> tuple[int, ...]:
@@ -102,10 +117,12 @@ class Subject:
         count = -(-tokens // self.config.chunk_tokens)
         return tuple(high - low for low, high in pairwise(tokens * part // count for part in range(count + 1)))
 
-    def write(self, name: str, ids: Sequence[int]) -> Document:
-        """Write one document into memory, as ingest does."""
+    def write(self, name: str, ids: Sequence[int], keep_hidden: bool = False) -> Document:
+        """Write one document into memory, as ingest does. Raises ModelError for a Llama without memory training."""
         lengths = self.lengths(len(ids))
-        return Document(name, self._rows([ids], lengths)[0], lengths)
+        kept: list[Tensor] | None = [] if keep_hidden else None
+        rows = self._rows([ids], lengths, kept)[0]
+        return Document(name, rows, lengths, torch.cat(kept, 2)[:, 0] if kept else None)
 
     def write_all(self, texts: Sequence[tuple[str, Sequence[int]]]) -> list[Document]:
         """Write documents of equal length, several at a time."""
@@ -118,16 +135,22 @@ class Subject:
         return written
 
     @torch.inference_mode()
-    def _rows(self, texts: Sequence[Sequence[int]], lengths: Sequence[int]) -> list[ReadRows]:
+    def _rows(
+        self, texts: Sequence[Sequence[int]], lengths: Sequence[int], kept: list[Tensor] | None = None
+    ) -> list[ReadRows]:
+        """Rows of texts of equal length; their hidden rows (L, B, K, d), bf16, are put into `kept`."""
+        if self.plain:
+            raise ModelError("A Llama without memory training writes no latent memory.", "Use the method raw-kv.")
         newest = self.checkpoint.first_rows()[:, None].expand(-1, len(texts), -1, -1)
         chunks = torch.tensor([list(ids) for ids in texts], device=self.model.device).split(list(lengths), 1)
         found: list[list[ReadRows]] = [[] for _ in texts]
         for ids in chunks:
             newest, _ = self.writer.write(ids, newest)
+            if kept is not None:
+                kept.append(newest.to("cpu", torch.bfloat16))
             for number, parts in enumerate(found):
                 rows = project(self.writer if self.writer.projector else self.model, newest[:, number])
-                stored = (part.to("cpu", torch.bfloat16) for part in (rows.keys, rows.values, rows.retrieval))
-                parts.append(ReadRows(*stored))
+                parts.append(as_stored(rows))
         return [join(parts) for parts in found]
 
     def memory(self, documents: Sequence[Document]) -> Memory:

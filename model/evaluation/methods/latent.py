@@ -27,8 +27,12 @@ class Latent(Method):
         """Write a document into memory, chunk by chunk."""
         super().read(text)
         if self.held[-1]:
-            self.documents.append(self.subject.write(f"text {len(self.documents)}", self.held[-1]))
+            self.documents.append(self.write(f"text {len(self.documents)}", self.held[-1]))
         self._reader = None
+
+    def write(self, name: str, ids: Sequence[int]) -> Document:
+        """One document as memory."""
+        return self.subject.write(name, ids)
 
     def memory(self) -> Memory:
         """What a prompt may see."""
@@ -37,8 +41,14 @@ class Latent(Method):
     def reader(self) -> Reader:
         """A reader behind the memory, kept until something else is read."""
         if self._reader is None:
-            self._reader = Reader(self.model, self.memory())
+            self._reader = self.make_reader(self.memory())
+            if self.budget.rows is not None:
+                self._reader.recall_rows = max(0, self.budget.rows - len(self._reader.memory.membership.pool[0]))
         return self._reader
+
+    def make_reader(self, memory: Memory) -> Reader:
+        """How a memory is read: methods that recall in another way override this."""
+        return Reader(self.model, memory)
 
     def prefill(self, prompt: Sequence[int], room: int) -> tuple[Tensor, Cache]:
         """Recall for the prompt, layer by layer, and read it behind what was recalled."""
