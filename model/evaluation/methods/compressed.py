@@ -17,7 +17,7 @@ from model.generate import RoomyLayer
 from model.mplus import MPlus, rotate, visible
 
 VOTERS = 256  # queries whose attention weights are computed together
-WINDOW, KERNEL = 32, 7  # of SnapKV, as its authors run LongBench
+WINDOW, KERNEL = 32, 7  # of SnapKV: queries that vote, and the width of the pooling of their votes
 
 
 def attention_votes(model: MPlus, layer: int, entering: Tensor, keys: Tensor, last: int) -> Tensor:
