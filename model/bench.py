@@ -30,7 +30,7 @@ from model.config import AdapterConfig, MPlusConfig
 from model.errors import ModelError
 from model.generate import Memory, Reader, Sampling
 from model.membership import ViewChunk, log_membership
-from model.memory import ReadRows, RowTable, join, project, to_bytes
+from model.memory import ReadRows, RowTable, as_stored, join, project, to_bytes
 from model.mplus import MPlus
 
 # hidden x layers x heads x key-value heads x MLP x vocabulary x K x pool x recalled
@@ -174,14 +174,14 @@ def generate(
     config, length = writer.model.config, chunk_length or writer.model.config.chunk_tokens
     with torch.inference_mode():
         background = writer.background_rows()
-        rows = [part for part in (background,) if part is not None] + list(_written(writer, chunks, length))
+        rows = [as_stored(part) for part in (background,) if part is not None] + list(_written(writer, chunks, length))
     del writer
     reader = checkpoint_of(checkpoint, random, READ, device, dtype)
     view = [ViewChunk("bench", number) for number in range(chunks)]
     shipped = reader.background.pool.shape[1] if reader.background else 0
     offset = len(background) if background is not None else 0
     membership = log_membership(view, config.layers, config.memory_rows, config.pool_rows, shipped, offset)
-    answering = Reader(reader.model, Memory(RowTable(rows), membership))
+    answering = Reader(reader.model, Memory(RowTable(rows), membership, offset))
     runs = [_generate_once(answering, _tokens(reader.model, prompt, seed), new) for seed in range(repeats + 1)][1:]
     total, first = (statistics.median(times) for times in zip(*runs, strict=True))
     return {
@@ -217,7 +217,7 @@ def _written(loaded: Checkpoint, chunks: int, length: int) -> Iterator[ReadRows]
         newest = new[:, 0]
         with using(model, READ):
             rows = project(model, newest)
-        yield ReadRows(*(part.to("cpu", torch.bfloat16) for part in (rows.keys, rows.values, rows.retrieval)))
+        yield as_stored(rows)
 
 
 def _tokens(model: MPlus, count: int, seed: int) -> Tensor:

@@ -55,6 +55,11 @@ def _project_layer(model: MPlus, index: int, rows: Tensor) -> tuple[Tensor, Tens
     return attention.k_proj(hidden), attention.v_proj(hidden), retrieval
 
 
+def as_stored(rows: ReadRows) -> ReadRows:
+    """Rows as a library holds them: on the host, bf16."""
+    return ReadRows(*(part.to("cpu", torch.bfloat16) for part in (rows.keys, rows.values, rows.retrieval)))
+
+
 def join(parts: Sequence[ReadRows]) -> ReadRows:
     """Rows one after the other."""
     return ReadRows(*(torch.cat([getattr(part, name) for part in parts], 1) for name in ReadRows.__slots__))

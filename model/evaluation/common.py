@@ -24,7 +24,7 @@ from model.checkpoint import Checkpoint, load
 from model.errors import ModelError
 from model.generate import Memory, Reader, RetrievalTrace, Sampling, continue_from
 from model.membership import Membership, ViewChunk, log_membership
-from model.memory import ReadRows, RowTable, join, project
+from model.memory import ReadRows, RowTable, as_stored, join, project
 from model.mplus import MPlus
 from model.plain import is_plain, plain_llama
 from model.tokenizer import TextTokenizer
@@ -91,11 +91,6 @@ class Document:
         return Document(self.name, self.rows.part(0, count), self.lengths[:chunks], hidden)
 
 
-def as_stored(rows: ReadRows) -> ReadRows:
-    """Rows as a library holds them: on the host, bf16."""
-    return ReadRows(*(part.to("cpu", torch.bfloat16) for part in (rows.keys, rows.values, rows.retrieval)))
-
-
 class Subject:
     """The checkpoint that is measured. plain: a Llama without memory training, which cannot write latent memory."""
 
@@ -160,7 +155,7 @@ class Subject:
         view = [ViewChunk(one.name, number) for one in documents for number in range(len(one.lengths))]
         config, offset = self.config, len(self.background) if self.background is not None else 0
         membership = log_membership(view, config.layers, config.memory_rows, config.pool_rows, self.shipped, offset)
-        return Memory(table, membership)
+        return Memory(table, membership, offset)
 
     def reader(self, documents: Sequence[Document]) -> Reader:
         """A reader behind the memory of some documents."""

@@ -165,14 +165,14 @@ def memory_of(library: Library, view: View, engine: Engine, cap: int = 0) -> tup
     """
     from model.generate import Memory
     from model.membership import ViewChunk, log_membership
-    from model.memory import ReadRows, RowTable, map_rows
+    from model.memory import ReadRows, RowTable, as_stored, map_rows
     from mplus_cli.assistant.engine import translated
 
     config, rows = engine.config, engine.config.memory_rows
     limits = view.until()
     with translated():
         background = engine.checkpoint.background_rows()
-        blocks: list[ReadRows] = [background] if background is not None else []
+        blocks: list[ReadRows] = [as_stored(background)] if background is not None else []
         mapped = library.open_shards(lambda shard: (shard, map_rows(shard.path)), list(limits))
         for shard, block in mapped:
             count = min(shard.chunk_count, limits[shard.document] - shard.first_chunk)

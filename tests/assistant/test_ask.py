@@ -4,6 +4,7 @@ import hashlib
 from pathlib import Path
 
 import pytest
+import torch
 
 from mplus_cli.assistant.ask import Session
 from mplus_cli.assistant.view import memory_of, view_of
@@ -169,6 +170,30 @@ def test_a_damaged_shard_is_named(library, model):
     shard.write_bytes(b"x" * shard.stat().st_size)
     with pytest.raises(LibraryDamaged, match=shard.name[:12]):
         world.answer("novels", world.settings(model), "Where does Anna live?")
+
+
+def test_a_checkpoint_that_ships_memory_is_read_with_it_and_never_cites_it(home, tmp_path):
+    """Published checkpoints: their rows stand in front of the library's, in whatever format the model computes."""
+    from safetensors.torch import load_file, save_file
+
+    folder = world.make_model(tmp_path / "published")
+    tensors = load_file(folder / "model.safetensors")
+    generator = torch.Generator().manual_seed(1)
+    tensors["memory"] = torch.randn(2, 64, 32, generator=generator)
+    for layer in range(2):
+        tensors[f"ltm.{layer}"] = torch.randn(40, 32, generator=generator)
+        tensors[f"ltm_keys.{layer}"] = torch.randn(40, 8, generator=generator)
+        tensors[f"ltm_ages.{layer}"] = torch.arange(40)
+        tensors[f"ltm_recall_frequencies.{layer}"] = torch.ones(40)
+    save_file(tensors, folder / "model.safetensors")
+    book = tmp_path / "novel.md"
+    book.write_text(world.book(), encoding="utf-8")
+    world.read_into("published", world.settings(folder), book)
+    found = world.answer("published", world.settings(folder), "Where does Anna live?")
+    text = book.read_text("utf-8")
+    assert found.sources
+    assert all(source.title == "novel" or source.quote in text for source in found.sources)
+    assert sum(source.share for source in found.sources) <= 1
 
 
 def test_orders_in_a_book_are_only_text(home, model, tmp_path):
