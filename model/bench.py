@@ -1,13 +1,15 @@
-"""How fast this machine writes memory and generates: `python -m model.bench write|generate`.
+"""How fast this machine writes memory and generates: `python -m model.bench write|generate|length|flops`.
 
 Writing does all that an ingest does with tensors: the forward pass under the write adapter, the projection to read
 form, shards in safetensors on disk (flushed, and removed as the next one follows). Generating reads a prompt behind a
-filled memory and decodes greedily. Times are medians; the last line printed is one JSON object.
+filled memory and decodes greedily. Times are medians; the last line printed is one JSON object. `length` is in
+model/bench_length.py; `flops` measures nothing, it counts (model/evaluation/flops.py).
 """
 
 from __future__ import annotations
 
 import argparse
+import inspect
 import json
 import os
 import resource
@@ -15,7 +17,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -26,8 +28,8 @@ from transformers import LlamaConfig
 
 from model.adapters import READ, WRITE, using
 from model.checkpoint import Checkpoint, load, resolve
-from model.config import AdapterConfig, MPlusConfig
-from model.errors import ModelError
+from model.config import AdapterConfig, MPlusConfig, from_official
+from model.errors import CheckpointError, ModelError
 from model.generate import Memory, Reader, Sampling
 from model.membership import ViewChunk, log_membership
 from model.memory import ReadRows, RowTable, as_stored, join, project, to_bytes
@@ -41,6 +43,7 @@ SHAPES = {
 }
 SHAPE_NAMES = ("hidden", "layers", "heads", "key_value_heads", "mlp", "vocabulary", "memory_rows", "pool", "recalled")
 SHARD_CHUNKS = 16
+FLOP_LENGTHS = "2k,4k,8k,16k,32k,64k,128k,512k,2M"
 WINDOW = 50  # chunks whose median stands for "early" and "late"
 
 
@@ -113,10 +116,10 @@ def write(
     anonymous: dict[int, int] = {}
     with tempfile.TemporaryDirectory() as folder, torch.inference_mode():
         shards = _Shards(Path(folder))
-        for _ in _written(loaded, 5, length):
+        for _ in written_rows(loaded, 5, length):
             pass  # the first calls allocate
         begun = time.perf_counter()
-        writing = _written(loaded, chunks + WINDOW, length)
+        writing = written_rows(loaded, chunks + WINDOW, length)
         for number, rows in enumerate(islice(writing, chunks), 1):
             shards.add(rows)
             times.append(time.perf_counter() - begun)
@@ -125,7 +128,7 @@ def write(
         shards.flush()
         seconds = time.perf_counter() - begun
         written = shards.bytes
-        ratio = _late_to_early(writing, _written(loaded, 2 * WINDOW, length), shards)
+        ratio = _late_to_early(writing, written_rows(loaded, 2 * WINDOW, length), shards)
     each = [after - before for before, after in zip([0.0, *times], times, strict=False)]
     return {
         "task": "write",
@@ -139,7 +142,7 @@ def write(
         "anonymous_bytes_early": min(anonymous.items())[1],
         "anonymous_bytes_late": max(anonymous.items())[1],
         "row_bytes_per_token": round(written / (chunks * length), 1),
-        **_surroundings(model),
+        **surroundings(model),
     }
 
 
@@ -174,7 +177,9 @@ def generate(
     config, length = writer.model.config, chunk_length or writer.model.config.chunk_tokens
     with torch.inference_mode():
         background = writer.background_rows()
-        rows = [as_stored(part) for part in (background,) if part is not None] + list(_written(writer, chunks, length))
+        rows = [as_stored(part) for part in (background,) if part is not None] + list(
+            written_rows(writer, chunks, length)
+        )
     del writer
     reader = checkpoint_of(checkpoint, random, READ, device, dtype)
     view = [ViewChunk("bench", number) for number in range(chunks)]
@@ -182,7 +187,9 @@ def generate(
     offset = len(background) if background is not None else 0
     membership = log_membership(view, config.layers, config.memory_rows, config.pool_rows, shipped, offset)
     answering = Reader(reader.model, Memory(RowTable(rows), membership, offset))
-    runs = [_generate_once(answering, _tokens(reader.model, prompt, seed), new) for seed in range(repeats + 1)][1:]
+    runs = [_generate_once(answering, random_tokens(reader.model, prompt, seed), new) for seed in range(repeats + 1)][
+        1:
+    ]
     total, first = (statistics.median(times) for times in zip(*runs, strict=True))
     return {
         "task": "generate",
@@ -195,7 +202,7 @@ def generate(
         "chunks": chunks,
         "chunk_length": length,
         "repeats": repeats,
-        **_surroundings(reader.model),
+        **surroundings(reader.model),
     }
 
 
@@ -208,19 +215,20 @@ def _generate_once(reader: Reader, ids: Tensor, new: int) -> tuple[float, float]
     return time.perf_counter() - begun, first
 
 
-def _written(loaded: Checkpoint, chunks: int, length: int) -> Iterator[ReadRows]:
+def written_rows(loaded: Checkpoint, chunks: int, length: int) -> Iterator[ReadRows]:
     """Rows of random chunks, one after the other, in the format that a library stores."""
     model, newest = loaded.model, loaded.first_rows()
     for number in range(chunks):
         with using(model, WRITE):
-            new, _ = model.write(_tokens(model, length, number % 97), newest[:, None])
+            new, _ = model.write(random_tokens(model, length, number % 97), newest[:, None])
         newest = new[:, 0]
         with using(model, READ):
             rows = project(model, newest)
         yield as_stored(rows)
 
 
-def _tokens(model: MPlus, count: int, seed: int) -> Tensor:
+def random_tokens(model: MPlus, count: int, seed: int) -> Tensor:
+    """Token ids drawn by a seed, as a prompt (1, n) on the model's device."""
     generator = torch.Generator().manual_seed(seed)
     return torch.randint(model.config.llama.vocab_size, (1, count), generator=generator).to(model.device)
 
@@ -248,19 +256,59 @@ class _Shards:
         self.rows, self.bytes, self.number = [], self.bytes + len(data), self.number + 1
 
 
+def flops(
+    checkpoint: Path | None = None, random: str | None = None, lengths: str = FLOP_LENGTHS, prompt: int = 64,
+    new: int = 64,
+) -> dict[str, Any]:  # fmt: skip
+    """FLOPs and bytes of every method at every length in tokens, and the paper's table with attention counted.
+
+    Only the configuration of a checkpoint is read. The paper's own figures stand beside the shape they are of.
+    """
+    from model.bench_length import parse_lengths
+    from model.evaluation.flops import Asked, Held, comparison, paper_row
+
+    config = shape_config(random or "8b") if checkpoint is None else config_of(Path(checkpoint))
+    of_paper = shape_of(config) == shape_of(shape_config("8b"))
+    wanted = parse_lengths(lengths)
+    return {
+        "task": "flops",
+        "shape": shape_of(config),
+        "prompt": prompt,
+        "new": new,
+        "paper": [paper_row(config, tokens, of_paper) for tokens in wanted],
+        "lengths": [comparison(config, tokens, Asked(prompt, new), Held()) for tokens in wanted],
+    }
+
+
+def config_of(folder: Path) -> MPlusConfig:
+    """The configuration of an M+ or plain Llama checkpoint, without its weights. Raises CheckpointError."""
+    from model.plain import is_plain, plain_config
+
+    try:
+        raw = json.loads((folder / "config.json").read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{folder} holds no checkpoint: {error}", "Name a folder with config.json.") from None
+    return plain_config(raw, folder.name) if is_plain(folder) else from_official(raw)
+
+
+def shape_of(config: MPlusConfig) -> dict[str, int]:
+    """The sizes that `SHAPES` name."""
+    llama = config.llama
+    values = (llama.hidden_size, config.layers, llama.num_attention_heads, llama.num_key_value_heads,
+              llama.intermediate_size, llama.vocab_size,
+              config.memory_rows, config.pool_rows, config.recall_rows)  # fmt: skip
+    return dict(zip(SHAPE_NAMES, values, strict=True))
+
+
 def _set_threads(threads: int | None) -> None:
     if threads:
         torch.set_num_threads(threads)
 
 
-def _surroundings(model: MPlus) -> dict[str, Any]:
-    config = model.config
-    llama = config.llama
-    values = (llama.hidden_size, config.layers, llama.num_attention_heads, llama.num_key_value_heads,
-              llama.intermediate_size, llama.vocab_size,
-              config.memory_rows, config.pool_rows, config.recall_rows)  # fmt: skip
+def surroundings(model: MPlus) -> dict[str, Any]:
+    """What a measurement depends on: shape, machine, versions; and the peaks of memory so far."""
     found = {
-        "shape": dict(zip(SHAPE_NAMES, values, strict=True)),
+        "shape": shape_of(model.config),
         "peak_rss_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
         "device": str(model.device),
         "dtype": str(model.dtype).removeprefix("torch."),
@@ -281,29 +329,40 @@ def anonymous_bytes() -> int:
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("Anonymous:"))
 
 
+def task(name: str) -> Callable[..., dict[str, Any]]:
+    """A benchmark by name."""
+    from model.bench_length import length
+
+    return {"write": write, "generate": generate, "length": length, "flops": flops}[name]
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Command line, for machines that have model/ alone."""
     parser = argparse.ArgumentParser(prog="python -m model.bench", description=__doc__.splitlines()[0])
-    parser.add_argument("task", choices=("write", "generate"))
+    parser.add_argument("task", choices=("write", "generate", "length", "flops"))
     parser.add_argument("--checkpoint", type=Path)
-    parser.add_argument("--random", metavar="SHAPE", help=f"{', '.join(SHAPES)}, or {SHAPES['reference']}")
+    parser.add_argument("--random", "--shape", metavar="SHAPE", help=f"{', '.join(SHAPES)}, or {SHAPES['reference']}")
     for name in ("--chunks", "--chunk-length", "--prompt", "--new", "--threads"):
         parser.add_argument(name, type=int)
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--dtype", default="auto")
+    parser.add_argument("--lengths", help="of length and flops, in tokens, such as 2000,16k,2M (k is 1,024)")
+    parser.add_argument("--folder", type=Path, help="of length: where the shards lie meanwhile")
+    parser.add_argument("--device")
+    parser.add_argument("--dtype")
     parser.add_argument("--json", action="store_true", help="print the JSON line alone")
     given = {key: value for key, value in vars(parser.parse_args(arguments)).items() if value is not None}
-    task, alone = given.pop("task"), given.pop("json")
-    if task == "write":
-        given = {key: value for key, value in given.items() if key not in ("prompt", "new")}
+    run, alone = task(given.pop("task")), given.pop("json")
+    unknown = [name for name in given if name not in inspect.signature(run).parameters]
+    if unknown:
+        parser.error(f"{run.__name__} takes no --{unknown[0].replace('_', '-')}")
     try:
-        result = {"write": write, "generate": generate}[task](**given)
+        result = run(**given)
     except ModelError as error:
         print(f"error: {error.message}\n  {error.remedy}", file=sys.stderr)
         return 1
     if not alone:
         for key, value in result.items():
-            print(f"{key:26}{value}")
+            for line in value if isinstance(value, list) else [value]:
+                print(f"{key:26}{line}")
     print(json.dumps(result))
     return 0
 

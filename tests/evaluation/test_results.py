@@ -14,7 +14,6 @@ from model.evaluation.results import (
     FEWEST,
     UNDECIDED,
     WORSE,
-    TaskNote,
     differences,
     is_curve,
     mean_differences,
