@@ -37,6 +37,7 @@ COMMANDS = (  # in the order of a first day with mplus
     "doctor",
     "config",
     "bench",
+    "eval",
     "train",
     "completion",
 )

@@ -186,7 +186,7 @@ def raw_key_values(shapes: Shapes, tokens: int, asked: Asked, held: Held) -> Cos
 
 
 def full(shapes: Shapes, tokens: int, asked: Asked, held: Held) -> Cost:
-    """The whole text in one key-value cache, kept for all questions."""
+    """The whole text in one key-value cache, kept for all questions (the suite's method reads it anew for each)."""
     seen = tokens + shapes.bos
     answer = shapes.behind(asked.prompt, seen) + shapes.decode(asked.new, seen + asked.prompt)
     return Cost(shapes.behind(tokens, shapes.bos), answer, tokens * cache_bytes(shapes.config), tokens)
@@ -245,7 +245,9 @@ COSTS: dict[str, Callable[[Shapes, int, Asked, Held], Cost]] = {
     "knn": nearest,
     "raw-kv": raw_key_values,
     "full-context": full,
-    "truncate": truncated,
+    "truncate-first": truncated,
+    "truncate-last": truncated,
+    "truncate-middle": truncated,
     "snapkv": evicting,
     "h2o": evicting,
     "rag-bm25": words,

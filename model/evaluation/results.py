@@ -165,7 +165,7 @@ def _setting(run: Run) -> dict[str, tuple[str, str]]:
     rows, passages, tokens = limits.get("rows"), limits.get("passages"), limits.get("passage_tokens")
     return {
         "model": (str(about.get("fingerprint", model)), model),
-        "dtype": (str(about.get("dtype")), str(about.get("dtype") or "")),
+        "dtype": (str(limits.get("dtype")), str(limits.get("dtype") or "")),
         "rows": (str(rows), "" if rows is None else f"rows {rows}"),
         "passages": (f"{passages} of {tokens}", f"passages {passages}" + (f" of {tokens}" if tokens else "")),
         "offload": (str(limits.get("offload")), "offload" if limits.get("offload") else ""),

@@ -10,11 +10,13 @@ import typer
 from mplus_cli.commands import common
 
 app = common.new_app(
-    """Measure how fast this machine writes memory and generates.
+    """Measure how fast this machine writes memory and generates; count FLOPs and bytes.
 
     \b
       mplus bench write --random reference --chunks 200 --threads 2
       mplus bench generate --checkpoint ~/checkpoints/mine --json
+      mplus bench length --lengths 2k,64k,2M
+      mplus bench flops --shape 8b
     """
 )
 Checkpoint = Annotated[
@@ -25,6 +27,11 @@ Shape = Annotated[
 ]
 Chunks = Annotated[int | None, typer.Option("--chunks", min=1, metavar="N", help="Chunks to write.")]
 ChunkLength = Annotated[int | None, typer.Option("--chunk-length", min=1, metavar="N", help="Tokens in a chunk.")]
+Lengths = Annotated[
+    str | None, typer.Option("--lengths", metavar="N,N", help="Tokens, such as 2000,16k,2M; k is 1,024.")
+]
+Prompt = Annotated[int | None, typer.Option("--prompt", min=1, metavar="N", help="Tokens of the prompt.")]
+New = Annotated[int | None, typer.Option("--new", min=1, metavar="N", help="Tokens to generate.")]
 Threads = Annotated[int | None, typer.Option("--threads", min=1, metavar="N", help="Processor threads.")]
 
 
@@ -56,8 +63,8 @@ def generate(
     random: Shape = None,
     chunks: Chunks = None,
     chunk_length: ChunkLength = None,
-    prompt: Annotated[int | None, typer.Option("--prompt", min=1, metavar="N", help="Tokens of the prompt.")] = None,
-    new: Annotated[int | None, typer.Option("--new", min=1, metavar="N", help="Tokens to generate.")] = None,
+    prompt: Prompt = None,
+    new: New = None,
     device: common.Device = None,
     dtype: common.Dtype = None,
     threads: Threads = None,
@@ -72,3 +79,52 @@ def generate(
         device=device, dtype=dtype, threads=threads,
     )  # fmt: skip
     listing.measured(model.bench.generate(**given), as_json)
+
+
+@app.command()
+def length(
+    checkpoint: Checkpoint = None,
+    random: Shape = None,
+    lengths: Lengths = None,
+    prompt: Prompt = None,
+    new: New = None,
+    folder: Annotated[Path | None, typer.Option("--folder", metavar="DIR", help="Where shards lie meanwhile.")] = None,
+    device: common.Device = None,
+    dtype: common.Dtype = None,
+    threads: Threads = None,
+    as_json: common.Json = False,
+) -> None:
+    """Measure writing, saving, loading, recall and decoding against the length of what was read.
+
+    Shards are copies of one that was really written, so that 2M tokens take seconds to make.
+    """
+    import model.bench_length
+    from mplus_cli.evaluation import bench_tables
+
+    given = common.given(
+        checkpoint=checkpoint, random=random, lengths=lengths, prompt=prompt, new=new, folder=folder, device=device,
+        dtype=dtype, threads=threads,
+    )  # fmt: skip
+    bench_tables.length(model.bench_length.length(**given), as_json)
+
+
+@app.command()
+def flops(
+    checkpoint: Checkpoint = None,
+    shape: Annotated[
+        str | None, typer.Option("--shape", metavar="SHAPE", help="reference, small, 8b, or numbers; 8b by default.")
+    ] = None,
+    lengths: Lengths = None,
+    prompt: Prompt = None,
+    new: New = None,
+    as_json: common.Json = False,
+) -> None:
+    """Count FLOPs and bytes of every method at every length, attention included; nothing is run.
+
+    The paper's table, and what equal bytes and equal FLOPs buy full context. Only a checkpoint's config.json is read.
+    """
+    import model.bench
+    from mplus_cli.evaluation import bench_tables
+
+    given = common.given(checkpoint=checkpoint, random=shape, lengths=lengths, prompt=prompt, new=new)
+    bench_tables.flops(model.bench.flops(**given), as_json)
