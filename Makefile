@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: all install demo lint fix test docs bench train-embedded clean
+.PHONY: all install demo lint fix test docs bench eval-smoke train-embedded clean
 all: lint test
 
 install: $(STAMP)
@@ -34,6 +34,10 @@ docs: install
 bench: install
 	$(BIN)/mplus bench write
 	$(BIN)/mplus bench generate
+
+# every method of the evaluation suite by every task at tiny size: minutes, no network
+eval-smoke: install
+	$(BIN)/python -m tests.evaluation.smoke
 
 # make train-embedded DATA=folder-with-text-and-qa OUT=runs: repeats the model in the box (some two hours on two cores, by estimate)
 DATA ?= data

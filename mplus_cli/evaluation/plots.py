@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,13 +14,14 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from model.evaluation.results import Result
+    from model.evaluation.results import Result, TaskNote
     from mplus_cli.evaluation.report import Report
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#6a3d9a", "#7f7f7f", "#8c564b", "#17becf")
 MARKERS = "os^DvP*X<>"
 LINES = ("-", "--", ":")
 COLUMNS, PANEL_WIDTH, BAR_HEIGHT = 3, 4.2, 0.24  # inches
+ASIDE, GREY = 0.005, "#555555"  # methods stand beside each other by so much of an axis
 DECADES = 2.0  # an axis that spans more is logarithmic
 STYLE: Any = {
     "font.size": 9, "axes.titlesize": 10, "axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False,
@@ -69,36 +70,41 @@ def bars(report: Report, looks: dict[str, int]) -> Figure:
     tasks = list(report.notes)
     columns = min(COLUMNS, len(tasks))
     rows = -(-len(tasks) // columns)
-    figure = Figure(figsize=(PANEL_WIDTH * columns, rows * (1.0 + BAR_HEIGHT * len(looks))), layout="constrained")
+    figure = Figure(figsize=(PANEL_WIDTH * columns, rows * (1.1 + BAR_HEIGHT * len(looks))), layout="constrained")
     panels = figure.subplots(rows, columns, squeeze=False).flatten()
     for panel, task in zip(panels, tasks, strict=False):
-        _bar_panel(panel, [one for one in report.results if one.task == task], looks)
-        note = report.notes[task]
-        panel.set_title(task, loc="left", fontweight="bold")
-        panel.set_xlabel(note.metric + ("" if note.higher else " (less is better)"))
-        if note.chance:
-            panel.axvline(note.chance, color="#555555", linewidth=1, linestyle=":", zorder=3)
-            panel.annotate("chance", (note.chance, 1), xycoords=("data", "axes fraction"), fontsize=7, color="#555555",
-                           ha="center", va="bottom")  # fmt: skip
+        shown = [one for one in report.results if one.task == task and one.estimate.count]
+        _bar_panel(panel, shown, report.notes[task], looks)
+        panel.set_title(task, loc="left", fontweight="bold", pad=14)
     for panel in panels[len(tasks) :]:
         panel.set_visible(False)
     return figure
 
 
-def _bar_panel(panel: Axes, results: Sequence[Result], looks: dict[str, int]) -> None:
-    shown = [one for one in results if one.estimate.count]
+def _bar_panel(panel: Axes, shown: Sequence[Result], note: TaskNote, looks: dict[str, int]) -> None:
     places = [-number for number in range(len(shown))]
-    values = [one.estimate.value for one in shown]
-    panel.barh(places, values, 0.72, color=[colour(looks[one.method]) for one in shown])
+    values, colours = [one.estimate.value for one in shown], [colour(looks[one.method]) for one in shown]
+    if note.higher:
+        panel.barh(places, values, 0.72, color=colours)
+        panel.set_xlim(0, max((one.estimate.high for one in shown), default=1.0) * 1.05 or 1.0)
+    else:  # far from 0: a bar would hide every difference
+        panel.scatter(values, places, s=34, color=colours, zorder=3)
     if shown:
         panel.errorbar(values, places, xerr=_error(shown), fmt="none", ecolor="#222222", elinewidth=1, capsize=2.5)
     panel.set_yticks(places, [one.method + ("*" if one.unfit else "") for one in shown])
+    panel.set_ylim(0.4 - max(1, len(shown)), 0.6)
     panel.tick_params(axis="y", length=0)
     panel.grid(axis="x")
-    highest = max((one.estimate.high for one in shown), default=1.0)
-    panel.set_xlim(0, highest * 1.08 or 1.0)
-    if any(one.unfit for one in shown):
-        panel.text(1, 0, "* some items did not fit", transform=panel.transAxes, fontsize=7, ha="right", va="bottom")
+    panel.set_xlabel(words(note) + ("; * some items did not fit" if any(one.unfit for one in shown) else ""))
+    if note.chance:
+        panel.axvline(note.chance, color=GREY, linewidth=1, linestyle=":", zorder=3)
+        panel.annotate("chance", (note.chance, 1), xycoords=("data", "axes fraction"), fontsize=7, color=GREY,
+                       ha="center", va="bottom")  # fmt: skip
+
+
+def words(note: TaskNote) -> str:
+    """A metric, and whether less of it is better."""
+    return note.metric + ("" if note.higher else " (less is better)")
 
 
 def _error(results: Sequence[Result]) -> tuple[list[float], list[float]]:
@@ -108,39 +114,49 @@ def _error(results: Sequence[Result]) -> tuple[list[float], list[float]]:
 
 
 def curve(report: Report, task: str, looks: dict[str, int]) -> Figure:
-    """Scores of every method over the numbers of a task's groups, with their intervals as bands."""
+    """Scores of every method over the numbers of a task's groups, side by side at each, with their intervals."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(7.0, 4.0), layout="constrained")
+    figure = Figure(figsize=(7.4, 4.2), layout="constrained")
     panel, note = figure.subplots(), report.notes[task]
     points = [one for one in report.points if one.task == task and one.estimate.count]
-    for method in dict.fromkeys(one.method for one in points):
+    places, methods = sorted({float(one.group) for one in points}), list(dict.fromkeys(one.method for one in points))
+    spot = _axis(panel, places)
+    for number, method in enumerate(methods):
         some = sorted((one for one in points if one.method == method), key=lambda one: float(one.group))
-        _line(panel, some, method, looks[method])
-    _axis(panel, sorted({float(one.group) for one in points}))
+        _line(panel, some, [spot(float(one.group), number - (len(methods) - 1) / 2) for one in some], looks[method])
     if note.chance:
-        panel.axhline(note.chance, color="#555555", linewidth=1, linestyle=":", label="chance")
+        panel.axhline(note.chance, color=GREY, linewidth=1, linestyle=":", label="chance")
     if note.higher:
         panel.set_ylim(-0.03, 1.03)
     panel.set_title(task, loc="left", fontweight="bold")
-    panel.set_ylabel(note.metric + ("" if note.higher else " (less is better)"))
-    panel.set_xlabel("group")
-    panel.grid()
+    panel.set_ylabel(words(note))
+    hollow = "; hollow: items that did not fit" if any(one.unfit for one in points) else ""
+    panel.set_xlabel(("passages read in between" if task.startswith("retention") else "words") + hollow)
+    panel.grid(axis="y")
     panel.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), fontsize=8)
     return figure
 
 
-def _line(panel: Axes, points: Sequence[Result], method: str, number: int) -> None:
-    places = [float(one.group) for one in points]
-    style = LINES[number // len(COLOURS) % len(LINES)]
-    panel.plot(places, [one.estimate.value for one in points], style, color=colour(number), label=method, linewidth=1.6,
-               marker=MARKERS[number % len(MARKERS)], markersize=4.5)  # fmt: skip
-    low, high = [one.estimate.low for one in points], [one.estimate.high for one in points]
-    panel.fill_between(places, low, high, color=colour(number), alpha=0.10, linewidth=0)
+def _line(panel: Axes, points: Sequence[Result], spots: Sequence[float], number: int) -> None:
+    """One method: a line with whiskers; where texts did not fit, the marker is hollow."""
+    values, style = [one.estimate.value for one in points], LINES[number // len(COLOURS) % len(LINES)]
+    panel.errorbar(spots, values, yerr=_error(points), fmt="none", ecolor=colour(number), elinewidth=0.9, alpha=0.55)
+    panel.plot(spots, values, style, color=colour(number), label=points[0].method, linewidth=1.5,
+               marker=MARKERS[number % len(MARKERS)], markersize=5)  # fmt: skip
+    unfit = [(spot, value) for spot, value, one in zip(spots, values, points, strict=True) if one.unfit]
+    if unfit:
+        marker = MARKERS[number % len(MARKERS)]
+        panel.plot(
+            *zip(*unfit, strict=True), marker, color=colour(number), markersize=5, markerfacecolor="white", zorder=4
+        )
 
 
-def _axis(panel: Axes, places: Sequence[float]) -> None:
-    """A logarithmic axis where it spans more than two decades; ticks at the measured places."""
+def _axis(panel: Axes, places: Sequence[float]) -> Callable[[float, float], float]:
+    """Ticks at the measured places, on a logarithmic axis where they span more than two decades.
+
+    Returns where a method stands that is so many steps beside a place.
+    """
     from matplotlib.ticker import NullLocator
 
     above = [place for place in places if place > 0]
@@ -149,6 +165,11 @@ def _axis(panel: Axes, places: Sequence[float]) -> None:
         panel.set_xscale("symlog" if places[0] <= 0 else "log", **({"linthresh": above[0]} if places[0] <= 0 else {}))
         panel.xaxis.set_minor_locator(NullLocator())
     if wide or len(places) <= 8:
-        panel.set_xticks(list(places), [f"{place:,.0f}" if place == int(place) else f"{place:g}" for place in places])
-    if len(places) > 5:
-        panel.tick_params(axis="x", labelrotation=30)
+        labels = [f"{place:,.0f}" if place == int(place) else f"{place:g}" for place in places]
+        panel.set_xticks(list(places), labels)
+        panel.tick_params(axis="x", labelrotation=30 if sum(map(len, labels)) > 44 else 0)
+    if wide:
+        step = math.log10(above[-1] / above[0]) * ASIDE
+        return lambda place, steps: place * 10 ** (step * steps)
+    span = (places[-1] - places[0]) * ASIDE if places else 0.0
+    return lambda place, steps: place + span * steps

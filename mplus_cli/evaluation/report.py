@@ -100,7 +100,8 @@ def change(one: Difference | None) -> str:
     """`+0.050 [0.010, 0.090] better`."""
     if one is None:
         return "–"
-    return f"{one.estimate.value:+.3f} [{one.estimate.low:+.3f}, {one.estimate.high:+.3f}] {one.verdict}"
+    value, low, high = (round(number, 3) + 0.0 for number in (one.estimate.value, one.estimate.low, one.estimate.high))
+    return f"{value:+.3f} [{low:+.3f}, {high:+.3f}] {one.verdict}"
 
 
 def cell(one: Result | None) -> str:

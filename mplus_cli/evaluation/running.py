@@ -170,6 +170,8 @@ def run(folder: Path, device: str, dtype: str, wanted: Wanted) -> None:
         show(made)
     if interruption.wanted:
         raise Interrupted(f"Stopped as asked; {wanted.out} keeps what is done.", "Run the same command again to go on.")
+    for name in without_items(wanted.out, tasks):
+        terminal.warn(f"{name} has no items with these limits and lengths")
 
 
 def makers(subject: Subject, methods: Mapping[str, type[Method]], wanted: Wanted) -> dict[str, Callable[[], Method]]:
@@ -203,6 +205,14 @@ def _before(file: Path) -> dict[str, Any]:
     except ValueError as error:
         raise UsageError(f"{file} is damaged: {error}.", "Name another folder with --out.") from error
     return found if isinstance(found, dict) else {}
+
+
+def without_items(out: Path, tasks: Sequence[Task]) -> list[str]:
+    """Tasks of a finished run that had nothing to ask."""
+    from model.evaluation.results import read_run
+
+    done = {one.task for one in read_run(out).predictions}
+    return [task.name for task in tasks if task.name not in done]
 
 
 # --------------------------------------------------------------------------------------------------------- progress
