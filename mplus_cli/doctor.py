@@ -160,7 +160,7 @@ def _weights(models_folder: Path) -> Iterator[Check]:
         if record.lacks:
             yield Check(name, False, f"lacks {', '.join(record.lacks)}", f"Pull or import it again: {record.path}")
         else:
-            yield Check(name, True, f"{size(record.bytes)}, {record.kind}")
+            yield Check(name, True, f"{size(record.bytes)}, {record.kind}, {record.mode} mode")
 
 
 def _libraries(folder: Path) -> Iterator[Check]:

@@ -19,6 +19,11 @@ if TYPE_CHECKING:
     from mplus_cli.settings import Settings
     from mplus_cli.shelf import LibrarySummary, PageText
 
+MODES = {
+    "latent": "latent",
+    "raw-kv": "raw-kv: a Llama without memory training; every token's keys and values are kept",
+}
+
 
 def _pairs(rows: Iterable[tuple[str, object]]) -> None:
     """Names and values, one a line; empty values are left out."""
@@ -184,11 +189,11 @@ def models(found: Sequence[ModelRecord], as_json: bool) -> None:
         terminal.say("no model at hand; try: mplus model pull mplus-8b")
         return
     rows = [
-        (record.name, record.kind, size(record.bytes), record.layers, record.width,
+        (record.name, record.kind, record.mode, size(record.bytes), record.layers, record.width,
          f"lacks {', '.join(record.lacks)}" if record.lacks else "")
         for record in found
     ]  # fmt: skip
-    terminal.table(("model", "kind", "size", "layers", "width", ""), rows, right=("size", "layers", "width"))
+    terminal.table(("model", "kind", "mode", "size", "layers", "width", ""), rows, right=("size", "layers", "width"))
 
 
 def model(record: ModelRecord, as_json: bool) -> None:
@@ -200,6 +205,7 @@ def model(record: ModelRecord, as_json: bool) -> None:
         [
             ("model", record.name),
             ("folder", record.path),
+            ("mode", MODES[record.mode]),
             ("size", size(record.bytes)),
             ("layers", record.layers),
             ("width", record.width),
@@ -253,6 +259,7 @@ def plan(found: Plan, as_json: bool) -> None:
     _pairs(
         [
             ("title", found.title),
+            ("mode", MODES[found.mode]),
             ("pages", f"{found.pages:,}"),
             ("chapters", f"{found.chapters:,}"),
             ("characters", f"{found.characters:,}"),

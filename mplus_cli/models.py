@@ -26,12 +26,17 @@ PICKLES = (".bin", ".pt", ".pth", ".pt2", ".pkl", ".pickle", ".ckpt")
 WANTED = ("*.safetensors", "*.safetensors.index.json", "*.json", "tokenizer*", "*.model", "*.txt")
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model")
 HEADER_LIMIT = 100 * 1024**2  # bytes, the safetensors format's own limit
+LATENT, RAW_KV = "latent", "raw-kv"  # how a model keeps a text: as rows it was trained to write, or as attention has it
+RAW_CHUNK, RAW_RECALLED, RAW_POOL = 512, 2560, 10_240  # tokens at most, as in model.plain
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
 
 @dataclass(frozen=True, slots=True)
 class ModelRecord:
-    """A model at hand, or a folder that claims to be one; `lacks` says what keeps it from working."""
+    """A model at hand, or a folder that claims to be one; `lacks` says what keeps it from working.
+
+    mode: `latent` for M+ and MemoryLLM, `raw-kv` for a Llama without memory training.
+    """
 
     name: str
     path: Path
@@ -39,10 +44,11 @@ class ModelRecord:
     bytes: int
     layers: int
     width: int
-    chunk_rows: int  # K, memory rows that a chunk leaves in every layer
+    chunk_rows: int  # K, memory rows that a full chunk leaves in every layer
     source: str  # Hugging Face repository, or the folder it was imported from
     revision: str
     lacks: tuple[str, ...] = ()
+    mode: str = LATENT
 
     def to_json(self) -> dict[str, Any]:
         """As `model list --json` prints it."""
@@ -81,7 +87,7 @@ def list_models(models_folder: Path) -> list[ModelRecord]:
 def find_model(name: str | None, models_folder: Path) -> ModelRecord:
     """A model by name or folder; without a name, or by the name `embedded`, the one in the package.
 
-    Raises ModelMissing where there is none, or where the folder is no M+ model.
+    Raises ModelMissing where there is none, or where the folder is no M+ model and no Llama.
     """
     records = list_models(models_folder)
     if name is None or name == "embedded":
@@ -96,12 +102,12 @@ def find_model(name: str | None, models_folder: Path) -> ModelRecord:
 
 
 def usable(record: ModelRecord) -> ModelRecord:
-    """The record itself; raises ModelMissing with the reason where it cannot work as an M+ model."""
+    """The record itself; raises ModelMissing with the reason where it cannot work."""
     if record.lacks:
-        raise ModelMissing(
-            f"{record.name} is no complete M+ model: it lacks {_listed(record.lacks)}.",
-            "`mplus model pull mplus-8b` fetches a trained one; a plain Llama has to be trained first (`mplus train`).",
-        )
+        kind, remedy = "M+ model", "`mplus model pull mplus-8b` fetches one; of others, only Llamas can be read."
+        if record.mode == RAW_KV:
+            kind, remedy = "Llama", "Fetch its tokenizer.json and all of its *.safetensors, not quantized."
+        raise ModelMissing(f"{record.name} is no complete {kind}: it lacks {_listed(record.lacks)}.", remedy)
     return record
 
 
@@ -118,15 +124,29 @@ def describe(folder: Path, kind: Literal["embedded", "folder"] = "folder") -> Mo
         bytes=sum(path.stat().st_size for path in folder.glob("*.safetensors")),
         layers=int(config.get("num_hidden_layers", 0)),
         width=int(config.get("hidden_size", 0)),
-        chunk_rows=int(config.get("num_tokens", 0)),
+        chunk_rows=raw_sizes(config)[0] if is_raw(config) else int(config.get("num_tokens", 0)),
         source=str(manifest.get("source", "")),
         revision=str(manifest.get("revision", "")),
         lacks=tuple(lacks(folder)),
+        mode=RAW_KV if is_raw(config) else LATENT,
     )
 
 
+def is_raw(config: dict[str, Any]) -> bool:
+    """Whether a config.json is that of a Llama without memory training (as `model.plain.is_plain`)."""
+    return config.get("model_type") == "llama" and "num_tokens" not in config
+
+
+def raw_sizes(config: dict[str, Any]) -> tuple[int, int, int]:
+    """Tokens of a chunk, rows recalled and newest rows of a Llama in raw-kv mode (as `model.plain.plain_config`)."""
+    positions = int(config.get("max_position_embeddings", 2048))
+    chunk = max(1, min(RAW_CHUNK, positions // 8))
+    recalled, pool = (min(most, positions // 4) // chunk * chunk for most in (RAW_RECALLED, RAW_POOL))
+    return chunk, recalled, pool
+
+
 def lacks(folder: Path) -> list[str]:
-    """What a folder lacks to be an M+ or MemoryLLM model, in words; empty when it is one."""
+    """What a folder lacks to be an M+ or MemoryLLM model, or a Llama, in words; empty when it is one."""
     config = _read_json(folder / "config.json")
     if not config:
         return ["a readable config.json"]
@@ -144,7 +164,13 @@ def lacks(folder: Path) -> list[str]:
 
 
 def _lacking_tensors(config: dict[str, Any], names: set[str]) -> list[str]:
-    """Parts of an M+ model that are missing. A model of ours may ship no memory; a published one always does."""
+    """Parts that are missing. A model of ours may ship no memory; a published one always does; a Llama needs none."""
+    if is_raw(config):
+        parts = [
+            ("quantization_config" in config, "weights that are not quantized"),
+            ("model.embed_tokens.weight" not in names, "the weights of a Llama (model.embed_tokens)"),
+        ]
+        return [words for missing, words in parts if missing]
     trained = "num_tokens" in config
     ours = isinstance(config.get("mplus"), dict)
     parts = [
@@ -196,7 +222,7 @@ def tensor_shapes(file: Path) -> dict[str, tuple[int, ...]]:
 
 
 def import_model(folder: Path, models_folder: Path, name: str | None = None, link: bool = False) -> ModelRecord:
-    """Copy (or link) a folder of M+ weights to the models place. Raises ModelMissing, NotEnoughSpace, UsageError."""
+    """Copy (or link) a folder of weights to the models place. Raises ModelMissing, NotEnoughSpace, UsageError."""
     if not folder.is_dir():
         raise ModelMissing(f"{folder} is no folder.", "Name the folder that holds config.json and *.safetensors.")
     files = [path for path in sorted(folder.iterdir()) if path.is_file() and _is_wanted(path)]

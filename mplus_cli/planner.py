@@ -16,10 +16,11 @@ from typing import Any
 from mplus_cli.documents.document import Document
 from mplus_cli.errors import ModelMissing
 from mplus_cli.library.shards import private_folder
-from mplus_cli.models import ModelRecord, tensor_shapes
+from mplus_cli.models import ModelRecord, is_raw, raw_sizes, tensor_shapes
 
 CHARACTERS_PER_TOKEN = 4.0  # English prose, where no tokenizer is at hand
 ROW_VALUE_BYTES = 2  # rows are stored in bfloat16
+RAW_BLOCK = 32  # rows that are recalled together in raw-kv mode, as in model.raw
 TEXT_COPIES = 2.2  # the text itself, and its full-text index
 CPU_FLOPS, GPU_FLOPS = 4e10, 4e13  # useful rates of two processor cores and of a small GPU; only for the estimate
 LAYER_SECONDS = 1e-3  # of a layer and chunk, whatever its size
@@ -37,7 +38,8 @@ class ModelSizes:
     recall_rows: int  # R
     layers: int
     key_value_dim: int
-    retriever_dim: int
+    retriever_dim: int  # width of a retrieval key; in raw-kv mode the mean keys of blocks take their place
+    key_rows: int  # retrieval keys, or mean keys, that a chunk leaves in every layer
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +55,12 @@ class Plan:
     bytes: dict[str, int]  # rows, keys, text, total_disk; ram and vram while reading
     seconds: dict[str, float | bool | str]
     warnings: tuple[str, ...]
+    mode: str
 
     def to_json(self) -> dict[str, Any]:
         """The one object of `plan --json`."""
         names = ("title", "pages", "chapters", "characters", "tokens", "chunks", "bytes", "seconds")
-        return {**{name: getattr(self, name) for name in names}, "warnings": list(self.warnings)}
+        return {**{name: getattr(self, name) for name in names}, "warnings": list(self.warnings), "mode": self.mode}
 
 
 def plan(document: Document, model: ModelRecord, rates: dict[str, float], device: str = "cpu") -> Plan:
@@ -80,26 +83,36 @@ def plan(document: Document, model: ModelRecord, rates: dict[str, float], device
         bytes=_bytes(document.text, chunks, sizes, device),
         seconds={"ingest": round(seconds, 1), "tokens_per_second": round(tokens / seconds, 1), "measured": measured},
         warnings=tuple(warnings),
+        mode=model.mode,
     )
 
 
 def model_sizes(folder: Path) -> ModelSizes:
     """Sizes of a model from its config.json and the headers of its weights."""
     raw = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    rows, heads = int(raw["num_tokens"]), int(raw["num_attention_heads"])
-    recalled = int(raw.get("num_ltm_blocks", 0)) * rows
+    heads, plain = int(raw["num_attention_heads"]), is_raw(raw)
+    rows, recalled, pool = raw_sizes(raw) if plain else _memory_sizes(raw)
     head_dim = int(raw.get("head_dim") or raw["hidden_size"] // heads)
+    selector = int(raw.get("selector_hidden_dim", 256)) if raw.get("add_selector") else 0
     shapes = [shape for file in folder.glob("*.safetensors") for shape in _parameter_shapes(file)]
     return ModelSizes(
         parameters=sum(math.prod(shape) for shape in shapes),
-        chunk_tokens=int(raw.get("mplus", {}).get("chunk_tokens", 512)),
+        chunk_tokens=rows if plain else int(raw.get("mplus", {}).get("chunk_tokens", 512)),
         chunk_rows=rows,
-        pool_rows=int(raw.get("num_blocks", 50)) * rows - recalled,
+        pool_rows=pool,
         recall_rows=recalled,
         layers=int(raw["num_hidden_layers"]),
-        key_value_dim=int(raw.get("num_key_value_heads") or heads) * head_dim,
-        retriever_dim=int(raw.get("selector_hidden_dim", 256)) if raw.get("add_selector") else 0,
+        key_value_dim=(key_value_dim := int(raw.get("num_key_value_heads") or heads) * head_dim),
+        retriever_dim=key_value_dim if plain else selector,
+        key_rows=math.ceil(rows / RAW_BLOCK) if plain else rows,
     )
+
+
+def _memory_sizes(raw: dict[str, Any]) -> tuple[int, int, int]:
+    """K, R and N of an M+ or MemoryLLM config.json."""
+    rows = int(raw["num_tokens"])
+    recalled = int(raw.get("num_ltm_blocks", 0)) * rows
+    return rows, recalled, int(raw.get("num_blocks", 50)) * rows - recalled
 
 
 def _parameter_shapes(file: Path) -> list[tuple[int, ...]]:
@@ -123,9 +136,8 @@ def count_tokens(text: str, folder: Path) -> tuple[int, bool]:
 
 def _bytes(text: str, chunks: int, sizes: ModelSizes, device: str) -> dict[str, int]:
     """Bytes on disk when all is read, and in memory while it is read and asked."""
-    rows_each = chunks * sizes.layers * sizes.chunk_rows
-    rows = rows_each * 2 * sizes.key_value_dim * ROW_VALUE_BYTES
-    keys = rows_each * sizes.retriever_dim * ROW_VALUE_BYTES
+    rows = chunks * sizes.layers * sizes.chunk_rows * 2 * sizes.key_value_dim * ROW_VALUE_BYTES
+    keys = chunks * sizes.layers * sizes.key_rows * sizes.retriever_dim * ROW_VALUE_BYTES
     stored_text = round(len(text.encode("utf-8", "replace")) * TEXT_COPIES)
     prefix = (sizes.pool_rows + sizes.recall_rows) * sizes.layers * 2 * sizes.key_value_dim
     on_gpu = device != "cpu"

@@ -12,7 +12,7 @@ from mplus_cli.assistant.engine import Engine, load_engine, model_for, translate
 from mplus_cli.assistant.next import next_events
 from mplus_cli.assistant.passages import Scored, Sentence, supported
 from mplus_cli.assistant.recall import Found, Recollection, find, recollect
-from mplus_cli.assistant.view import Births, View, memory_of, view_of
+from mplus_cli.assistant.view import Births, View, memory_of, reader_of, view_of
 from mplus_cli.documents.document import page_at, section_at
 from mplus_cli.events import (
     Answer,
@@ -87,11 +87,9 @@ class Session:
         """The memory of some books up to a position; kept for the next question."""
         key = (tuple(books), until)
         if key not in self._sights:
-            from model.generate import Reader
-
             view = view_of(self.library, books, until)
             memory, births = memory_of(self.library, view, self.engine, self.settings.memory_cap)
-            self._sights = {key: Sight(view, births, Reader(self.engine.model, memory))}
+            self._sights = {key: Sight(view, births, reader_of(self.engine, memory))}
         return self._sights[key]
 
     def ask(self, question: str, options: AskOptions) -> Iterator[AskEvent]:
@@ -139,7 +137,7 @@ class Session:
         """A prompt as token ids (1, n); a prompt that does not fit the window loses its beginning."""
         import torch
 
-        ids = self.engine.tokenizer.encode(text)[-max(1, self.engine.config.window - room) :]
+        ids = self.engine.tokenizer.encode(text)[-max(1, self.engine.prompt_tokens - room) :]
         return torch.tensor([ids], device=self.engine.model.device)
 
     def find(self, sight: Sight, question: str, trace: RetrievalTrace, text_search: bool) -> Found:
@@ -159,7 +157,8 @@ class Session:
 
         tokenizer, config = self.engine.tokenizer, self.engine.config
         asked = prompt(self.engine, question, options.conversation)
-        passages = self.passages(sight, reading, config.window - options.max_tokens - len(tokenizer.encode(asked)) - 8)
+        room = self.engine.prompt_tokens - options.max_tokens - len(tokenizer.encode(asked)) - 8
+        passages = self.passages(sight, reading, room)
         hidden, cache, recalled = first_pass
         if passages:
             ids = self.encode(passages + asked, options.max_tokens)

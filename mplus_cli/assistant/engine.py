@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from mplus_cli import terminal
 from mplus_cli.errors import LibraryDamaged, ModelMissing, MplusError, NotEnoughSpace, UsageError
 from mplus_cli.library.records import ModelIdentity
-from mplus_cli.models import ModelRecord, find_model, list_models
+from mplus_cli.models import RAW_KV, ModelRecord, find_model, list_models
 from mplus_cli.settings import Settings, places
 
 if TYPE_CHECKING:
@@ -43,10 +44,28 @@ class Engine:
         """Its sizes."""
         return self.checkpoint.model.config
 
+    @property
+    def raw(self) -> bool:
+        """Whether it is a Llama without memory training, which keeps every token's keys and values."""
+        return self.record.mode == RAW_KV
+
+    @property
+    def prompt_tokens(self) -> int:
+        """Tokens of the longest prompt: those the model was trained for; a Llama's positions hold its memory, too."""
+        config = self.config
+        return config.window - (1 + config.pool_rows + config.recall_rows if self.raw else 0)
+
+    def chunk_bytes(self) -> int:
+        """Bytes of a full chunk's rows on disk."""
+        if not self.raw:
+            return self.config.row_values() * ROW_BYTES
+        from model.raw import chunk_values
+
+        return chunk_values(self.config) * ROW_BYTES
+
     def identity(self) -> ModelIdentity:
         """What a library notes of the model whose rows it keeps."""
-        config = self.config
-        chunk_bytes = config.row_values() * ROW_BYTES
+        config, chunk_bytes = self.config, self.chunk_bytes()
         return ModelIdentity(
             name=self.record.name,
             fingerprint=self.checkpoint.fingerprint,
@@ -75,7 +94,7 @@ def model_for(identity: ModelIdentity, settings: Settings) -> str:
 
 
 def load_engine(settings: Settings, role: Role, model: str | None = None) -> Engine:
-    """Load a model by name or folder on the device that the settings choose.
+    """Load a model by name or folder on the device that the settings choose; says so where it is in raw-kv mode.
 
     Raises ModelMissing, UsageError for a device that is not there, NotEnoughSpace for one that is too small.
     """
@@ -84,11 +103,23 @@ def load_engine(settings: Settings, role: Role, model: str | None = None) -> Eng
         import torch
 
         from model.checkpoint import load
+        from model.plain import plain_llama
 
         if settings.threads:
             torch.set_num_threads(settings.threads)
-        checkpoint = load(record.path, role, settings.device, settings.dtype)
-    return Engine(record, checkpoint, load_tokenizer(record.path))
+        if record.mode == RAW_KV:
+            checkpoint = plain_llama(record.path, settings.device, settings.dtype)
+        else:
+            checkpoint = load(record.path, role, settings.device, settings.dtype)
+    engine = Engine(record, checkpoint, load_tokenizer(record.path))
+    if engine.raw:
+        terminal.say(raw_words(record.name, engine.chunk_bytes() // engine.config.chunk_tokens))
+    return engine
+
+
+def raw_words(name: str, token_bytes: int) -> str:
+    """What raw-kv mode means, in one line."""
+    return f"{name} is a Llama without memory training: it is read in raw-kv mode, {token_bytes:,} bytes a token"
 
 
 def load_tokenizer(folder: Path) -> TextTokenizer:

@@ -9,24 +9,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from mplus_cli.assistant.engine import Engine, load_engine, load_tokenizer, model_for, translated
+from mplus_cli.assistant.engine import Engine, load_engine, load_tokenizer, model_for
 from mplus_cli.assistant.interrupt import Interruption
+from mplus_cli.assistant.pen import pen_for
 from mplus_cli.documents.chunking import Chunk, balanced_chunks
 from mplus_cli.documents.document import Document, page_at
 from mplus_cli.documents.read import expand, read
 from mplus_cli.errors import Interrupted, NotFound, Unreadable
 from mplus_cli.events import ChunkRead, DocumentDone, DocumentReport, Event, IngestDone, IngestOptions, Opened
 from mplus_cli.library.library import Library
-from mplus_cli.library.records import ModelIdentity, Resume
 from mplus_cli.library.writer import Writer
 from mplus_cli.models import find_model
 from mplus_cli.settings import Settings, places
 from mplus_cli.shelf import names
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
-    from model.memory import ReadRows
     from model.tokenizer import TextTokenizer
 
 
@@ -135,7 +132,7 @@ def ingest_document(desk: Desk, document: Document) -> Generator[Event, None, Do
     if desk.options.dry_run:
         return _report(document, chunks)
     with closing(desk.library()) as library, library.writing() as writer:
-        yield from _write_document(desk, library.identity, writer, document, chunks, ids)
+        yield from _write_document(desk, library, writer, document, chunks, ids)
     return _report(document, chunks)
 
 
@@ -173,7 +170,7 @@ def _report(document: Document, chunks: Sequence[Chunk]) -> DocumentReport:
 
 def _write_document(
     desk: Desk,
-    identity: ModelIdentity,
+    library: Library,
     writer: Writer,
     document: Document,
     chunks: Sequence[Chunk],
@@ -185,7 +182,7 @@ def _write_document(
     warnings = document.warnings + ((f"read again from its start: {resume.restarted}",) if resume.restarted else ())
     yield Opened(document.id, document.title, len(chunks), tokens, document.pages_read, document.pages_total,
                  status, resume.chunks_read, warnings)  # fmt: skip
-    pen = Pen(desk.loaded(), identity, writer, document.id, resume, len(chunks))
+    pen = pen_for(desk.loaded(), library, writer, document.id, resume, len(chunks))
     before = sum(chunk.tokens for chunk in chunks[: resume.chunks_read])
     begun, read_here = time.monotonic(), 0
     for chunk in chunks[resume.chunks_read :]:
@@ -208,67 +205,3 @@ def _write_document(
 def _stop(desk: Desk, document: Document | None = None, committed: int = 0, chunks: int = 0) -> None:
     where = f" {document.title}: {committed} of {chunks} chunks are kept." if document else ""
     raise Interrupted(f"Stopped as asked.{where}")
-
-
-class Pen:
-    """Writes the chunks of one document and commits them shard by shard.
-
-    Between commits it holds the rows of at most one shard and the newest hidden rows (L, K, d).
-    """
-
-    def __init__(
-        self, engine: Engine, identity: ModelIdentity, writer: Writer, document: str, resume: Resume, chunks: int
-    ) -> None:
-        from model.memory import from_bytes
-
-        self.engine, self.identity, self.writer, self.document, self.chunks = engine, identity, writer, document, chunks
-        self.written = self.committed = resume.chunks_read
-        self.first, self.supersede = resume.open_first_chunk, resume.open_sha256
-        self.rows: list[ReadRows] = [from_bytes(resume.open_shard)] if resume.open_shard else []
-        self.newest = _newest(resume.tail, engine) if resume.tail else engine.checkpoint.first_rows()
-
-    def write(self, ids: Sequence[int]) -> None:
-        """Read one chunk into memory; commits where a shard is full or the document ends."""
-        import torch
-
-        from model.adapters import READ, WRITE, using
-        from model.memory import ReadRows, project
-
-        model = self.engine.model
-        with translated(), torch.inference_mode():
-            tokens = torch.tensor([list(ids)], device=model.device)
-            with using(model, WRITE):
-                new, _ = model.write(tokens, self.newest[:, None])
-            self.newest = new[:, 0]
-            with using(model, READ):
-                rows = project(model, self.newest)
-            stored = (part.to("cpu", torch.bfloat16) for part in (rows.keys, rows.values, rows.retrieval))
-            self.rows.append(ReadRows(*stored))
-        self.written += 1
-        if self.written == self.chunks or (self.written - self.first) == self.identity.chunks_per_shard:
-            self.commit()
-
-    def commit(self) -> None:
-        """Make what was written durable; nothing to do where everything is."""
-        from model.memory import join, to_bytes
-
-        if self.written == self.committed:
-            return
-        tail = None if self.written == self.chunks else _tail(self.newest)
-        count = self.written - self.first
-        self.writer.commit(self.document, self.first, count, to_bytes(join(self.rows)), tail, self.supersede)
-        self.committed = self.written
-        if count == self.identity.chunks_per_shard:
-            self.first, self.supersede, self.rows = self.written, None, []
-
-
-def _tail(newest: Tensor) -> bytes:
-    from safetensors.torch import save
-
-    return save({"newest": newest.cpu().contiguous()})
-
-
-def _newest(tail: bytes, engine: Engine) -> Tensor:
-    from safetensors.torch import load
-
-    return load(tail)["newest"].to(engine.model.device, engine.model.dtype)

@@ -7,14 +7,16 @@ import sys
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from mplus_cli.errors import NotFound, UsageError
 from mplus_cli.library.library import Library
-from mplus_cli.library.records import DocumentRecord
+from mplus_cli.library.records import DocumentRecord, ShardRecord
 
 if TYPE_CHECKING:
-    from model.generate import Memory
+    from model.generate import Memory, Reader
+    from model.memory import ReadRows
     from mplus_cli.assistant.engine import Engine
 
 
@@ -111,14 +113,15 @@ class Births:
 
     Row j of a chunk stands for the j-th of the last K tokens up to the chunk's end, also where a short chunk had some
     of its rows re-processed: those were born in the chunk before. Rows before a document's first token, and shipped
-    ones, were born nowhere.
+    ones, were born nowhere. rows: K, or None where every token has a row (raw-kv mode).
     """
 
-    def __init__(self, library: Library, view: View, rows: int, offset: int) -> None:
-        self.rows, self.offset = rows, offset
+    def __init__(self, library: Library, view: View, rows: int | None, offset: int) -> None:
+        self.offset = offset
         self.steps: list[tuple[int, int]] = []  # (extent, chunk) of every write
         self.ends: list[list[int]] = []  # tokens up to each chunk's end, of each extent
         self.spans: list[list[tuple[int, int]]] = []
+        self.lengths: list[int] = []  # tokens of every chunk
         self.documents = [extent.document.id for extent in view.extents]
         for number, extent in enumerate(view.extents):
             total, ends = 0, []
@@ -129,14 +132,17 @@ class Births:
             self.ends.append(ends)
             self.spans.append([(chunk.start, chunk.end) for chunk in chunks])
             self.steps += [(number, chunk.number) for chunk in chunks]
+            self.lengths += [chunk.tokens for chunk in chunks]
+        self.row_ends = list(accumulate(self.lengths if rows is None else [rows] * len(self.lengths)))
 
     def place(self, row: int) -> Place | None:
         """Where a row was born; None for background rows."""
         if row < self.offset:
             return None
-        extent, chunk = self.steps[(row - self.offset) // self.rows]
+        step = bisect_right(self.row_ends, row - self.offset)
+        extent, chunk = self.steps[step]
         ends = self.ends[extent]
-        token = ends[chunk] - self.rows + (row - self.offset) % self.rows
+        token = ends[chunk] - (self.row_ends[step] - (row - self.offset))
         if token < 0:
             return None
         born = bisect_right(ends, token)
@@ -144,6 +150,10 @@ class Births:
         start, end = self.spans[extent][born]
         character = start + (end - start) * (token - before) // max(1, ends[born] - before)
         return Place(self.documents[extent], born, character)
+
+    def places(self) -> list[tuple[str, int]]:
+        """Document and number of every chunk of the view."""
+        return [(self.documents[extent], number) for extent, number in self.steps]
 
     def chunks_at(self, document: str, start: int, end: int) -> list[tuple[str, int]]:
         """The chunks of the view that characters [start, end) of a document touch."""
@@ -163,23 +173,55 @@ def memory_of(library: Library, view: View, engine: Engine, cap: int = 0) -> tup
 
     `cap`: recall from the newest so many chunks of long-term memory only; 0 for all. Raises LibraryDamaged.
     """
+    if engine.raw:
+        return _raw_memory_of(library, view, engine, cap)
     from model.generate import Memory
     from model.membership import ViewChunk, log_membership
-    from model.memory import ReadRows, RowTable, as_stored, map_rows
+    from model.memory import RowTable, as_stored
     from mplus_cli.assistant.engine import translated
 
     config, rows = engine.config, engine.config.memory_rows
-    limits = view.until()
     with translated():
         background = engine.checkpoint.background_rows()
         blocks: list[ReadRows] = [as_stored(background)] if background is not None else []
-        mapped = library.open_shards(lambda shard: (shard, map_rows(shard.path)), list(limits))
-        for shard, block in mapped:
-            count = min(shard.chunk_count, limits[shard.document] - shard.first_chunk)
-            if count > 0:
-                blocks.append(block.part(0, count * rows))
+        blocks += [block.part(0, count * rows) for _, block, count in _blocks(library, view)]
         shipped = engine.checkpoint.background.pool.shape[1] if engine.checkpoint.background else 0
         offset = len(background) if background is not None else 0
         steps = [ViewChunk(one.document.id, number) for one in view.extents for number in range(one.chunks)]
         membership = log_membership(steps, config.layers, rows, config.pool_rows, shipped, offset, cap)
     return Memory(RowTable(blocks), membership, offset), Births(library, view, rows, offset)
+
+
+def _raw_memory_of(library: Library, view: View, engine: Engine, cap: int) -> tuple[Memory, Births]:
+    """Rows of every token: the newest in front of every prompt, the others recalled by block."""
+    from model.raw import first_chunks, raw_memory
+    from mplus_cli.assistant.engine import translated
+
+    births = Births(library, view, None, 0)
+    lengths = dict(zip(births.places(), births.lengths, strict=True))
+    with translated():
+        blocks = [
+            first_chunks(block, [lengths[shard.document, shard.first_chunk + number] for number in range(count)])
+            for shard, block, count in _blocks(library, view)
+        ]
+        return raw_memory(engine.config, blocks, births.lengths, cap), births
+
+
+def _blocks(library: Library, view: View) -> list[tuple[ShardRecord, ReadRows, int]]:
+    """Shards of a view in reading order, memory-mapped, with how many of their chunks may be known."""
+    from model.memory import map_rows
+
+    limits = view.until()
+    mapped = library.open_shards(lambda shard: (shard, map_rows(shard.path)), list(limits))
+    counted = [
+        (shard, block, min(shard.chunk_count, limits[shard.document] - shard.first_chunk)) for shard, block in mapped
+    ]
+    return [(shard, block, count) for shard, block, count in counted if count > 0]
+
+
+def reader_of(engine: Engine, memory: Memory) -> Reader:
+    """What answers behind a memory: recall by the retriever, or in raw-kv mode by the keys of blocks."""
+    from model.generate import Reader
+    from model.raw import RawMemory, RawReader
+
+    return RawReader(engine.model, memory) if isinstance(memory, RawMemory) else Reader(engine.model, memory)

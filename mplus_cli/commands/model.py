@@ -65,7 +65,7 @@ def import_(
     link: Annotated[bool, typer.Option("--link", help="Link to the files instead of copying them.")] = False,
     as_json: common.Json = False,
 ) -> None:
-    """Bring in a model from a folder; pickles and models without memory are refused."""
+    """Bring in a model from a folder; pickles are refused; a Llama without memory training is read in raw-kv mode."""
     from mplus_cli import listing, models
 
     listing.model(models.import_model(folder, common.places().models, name, link), as_json)

@@ -157,10 +157,10 @@ TOKENIZER = {
 }
 
 
-def make_model(folder: Path, *, trained: bool = True) -> Path:
-    """A folder that looks like an M+ checkpoint, or like a plain Llama; no weights that could run."""
+def make_model(folder: Path, *, trained: bool = True, kind: str = "llama") -> Path:
+    """A folder that looks like an M+ checkpoint, or like a model of some kind without; no weights that could run."""
     folder.mkdir(parents=True)
-    (folder / "config.json").write_text(json.dumps(LLAMA | (MEMORY if trained else {})))
+    (folder / "config.json").write_text(json.dumps(LLAMA | (MEMORY if trained else {"model_type": kind})))
     (folder / "tokenizer.json").write_text(json.dumps(TOKENIZER))
     write_safetensors(folder / "model.safetensors", LLAMA_TENSORS | (MPLUS_TENSORS if trained else {}))
     return folder

@@ -53,10 +53,22 @@ def test_a_trained_folder_lacks_nothing(tmp_path) -> None:
     assert (record.layers, record.width, record.chunk_rows) == (1, 8, 4)
 
 
-def test_a_plain_llama_is_refused_with_all_that_it_lacks(mplus, tmp_path, home) -> None:
+def test_a_llama_without_memory_training_is_taken_and_its_mode_is_told(mplus, tmp_path, home) -> None:
     ran = mplus("model", "import", str(make_model(tmp_path / "llama", trained=False)))
+    assert ran.code == 0
+    assert "raw-kv: a Llama without memory training" in ran.out
+    assert "raw-kv" in mplus("model", "list").out
+    modes = {entry["name"]: entry["mode"] for entry in mplus("model", "list", "--json").json["models"]}
+    assert modes.pop("llama") == "raw-kv"
+    assert set(modes.values()) <= {"latent"}
+    shown = mplus("model", "show", "llama", "--json").json
+    assert (shown["mode"], shown["chunk_rows"], shown["lacks"]) == ("raw-kv", 256, [])
+
+
+def test_a_model_of_another_kind_is_refused_with_all_that_it_lacks(mplus, tmp_path, home) -> None:
+    ran = mplus("model", "import", str(make_model(tmp_path / "other", trained=False, kind="mistral")))
     assert ran.code == 6
-    for words in ("memory settings", "bos_embedding", "retriever projections", "adapters", "mplus train"):
+    for words in ("memory settings", "bos_embedding", "retriever projections", "adapters", "only Llamas"):
         assert words in ran.err
     assert not (home / "models").exists()
 
@@ -230,7 +242,7 @@ def test_an_unknown_name_lists_the_known_ones(tmp_path) -> None:
     assert "memoryllm-8b-chat" in caught.value.remedy
 
 
-def test_a_plain_llama_from_the_hub_is_refused_and_leaves_no_model(tmp_path, home) -> None:
+def test_a_model_of_another_kind_from_the_hub_is_refused_and_leaves_no_model(tmp_path, home) -> None:
     with pytest.raises(ModelMissing, match="lacks"):
-        pulled(make_model(tmp_path / "source", trained=False), home)
+        pulled(make_model(tmp_path / "source", trained=False, kind="mistral"), home)
     assert not (home / "models" / "mplus-8b").exists()

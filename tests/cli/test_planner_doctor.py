@@ -57,10 +57,22 @@ def test_plan_json_has_the_documented_shape(mplus, model, tmp_path) -> None:
     (tmp_path / "book.txt").write_text(TEXT)
     ran = mplus("plan", str(tmp_path / "book.txt"), "--model", "tiny", "--json")
     assert ran.code == 0, ran
-    names = ["title", "pages", "chapters", "characters", "tokens", "chunks", "bytes", "seconds", "warnings"]
+    names = ["title", "pages", "chapters", "characters", "tokens", "chunks", "bytes", "seconds", "warnings", "mode"]
     assert list(ran.json) == names
     assert set(ran.json["bytes"]) == {"rows", "keys", "text", "total_disk", "ram", "vram"}
     assert "tokens" in mplus("plan", str(tmp_path / "book.txt"), "--model", "tiny").out
+
+
+def test_a_plan_for_a_llama_counts_the_keys_and_values_of_every_token(mplus, home, tmp_path) -> None:
+    make_model(home / "models" / "llama", trained=False)
+    (tmp_path / "book.txt").write_text(TEXT)
+    ran = mplus("plan", str(tmp_path / "book.txt"), "--model", "llama", "--json")
+    found = ran.json
+    # 1 layer, one key-value head of 4 values, 2 bytes a value; chunks of 256 tokens, a mean key for 32 of them
+    assert found["bytes"]["rows"] == found["chunks"] * 256 * 2 * 4 * 2
+    assert found["bytes"]["keys"] == found["chunks"] * 8 * 4 * 2
+    assert found["mode"] == "raw-kv"
+    assert "raw-kv" in mplus("plan", str(tmp_path / "book.txt"), "--model", "llama").out
 
 
 def test_a_file_that_cannot_be_read_ends_a_plan_like_an_ingest(mplus, model, tmp_path) -> None:
@@ -97,10 +109,19 @@ def test_a_damaged_library_is_a_row_and_hides_no_other(home, novels) -> None:
 
 
 def test_a_model_that_lacks_something_is_a_failing_row(home) -> None:
-    make_model(home / "models" / "plain", trained=False)
+    make_model(home / "models" / "other", trained=False, kind="mistral")
     found = {row.name: row for row in doctor._weights(home / "models")}
-    assert not found["model plain"].ok
-    assert "memory" in found["model plain"].detail
+    assert not found["model other"].ok
+    assert "memory" in found["model other"].detail
+
+
+def test_the_mode_of_a_model_is_told(home) -> None:
+    make_model(home / "models" / "llama", trained=False)
+    make_model(home / "models" / "tiny")
+    found = {row.name: row for row in doctor._weights(home / "models")}
+    assert found["model llama"].ok
+    assert "raw-kv mode" in found["model llama"].detail
+    assert "latent mode" in found["model tiny"].detail
 
 
 def test_a_check_that_breaks_is_a_failed_check_and_the_others_still_run(home) -> None:

@@ -19,8 +19,7 @@ from model.generate import roomy_cache
 from model.memory import ReadRows, RowTable, as_prefix
 from model.mplus import KeysValues
 from model.plain import read_raw
-
-BLOCK = 32  # rows recalled together
+from model.raw import BLOCK, best_rows, block_means
 
 
 class RawKV(Method):
@@ -51,7 +50,7 @@ class RawKV(Method):
             start += length
 
     def _keep(self, rows: ReadRows) -> None:
-        means = torch.stack([block.float().mean(1) for block in rows.keys.split(BLOCK, 1)], 1)  # (L, blocks, H_kv * hd)
+        means = block_means(rows.keys, BLOCK)  # (L, blocks, H_kv * hd)
         self.means = torch.cat([self.means, means.to(self.means)], 1)
         ends = len(self.table) + (torch.arange(means.shape[1]) * BLOCK + BLOCK).clamp(max=len(rows))
         self.edges = torch.cat([self.edges, ends])
@@ -71,11 +70,7 @@ class RawKV(Method):
         scores = (self.means[layer, :blocks] @ mean_query(self.model, layer, hidden).flatten()).float()
         if not self.model.config.bos_row:
             scores[0] = torch.inf
-        best = scores.argsort(descending=True, stable=True).cpu()
-        starts, ends = self.edges[best], self.edges[best + 1].clamp(max=end)
-        needed = int(((ends - starts).cumsum(0) < count).sum()) + 1
-        spans = zip(starts[:needed].tolist(), ends[:needed].tolist(), strict=True)
-        return torch.cat([torch.arange(*span) for span in spans])[:count].sort().values
+        return best_rows(scores, self.edges[: blocks + 1], end, count)
 
     def prefix_of(self, layer: int, hidden: Tensor) -> KeysValues:
         """What stands in front of a layer: recalled blocks, then the newest rows."""
