@@ -36,13 +36,13 @@ UNITS = {"k": 1, "m": 2}
 FILLED = "shards are copies of one of {chunks} chunks that were really written; random tokens"
 
 
-def parse_lengths(text: str, kilo: int = 1024) -> tuple[int, ...]:
+def parse_lengths(text: str, kilo: int = 1024, least: int = 1) -> tuple[int, ...]:
     """`2000,16k,2M` as numbers, ascending; k is `kilo`, M its square. Raises ModelError for what is no length."""
     found = []
     for word in filter(None, (part.strip().lower() for part in text.split(","))):
         unit = UNITS.get(word[-1], 0)
         digits = word[:-1] if unit else word
-        if not digits.isdecimal() or not int(digits):
+        if not digits.isdecimal() or int(digits) < least:
             raise ModelError(f"{word!r} is no length.", "Give numbers such as 2000,16k,2M.")
         found.append(int(digits) * kilo**unit)
     if not found:

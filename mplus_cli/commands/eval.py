@@ -66,7 +66,7 @@ def run(
     from mplus_cli.evaluation.running import run as run_all
 
     chosen = common.loaded(model=model, device=device, dtype=dtype)
-    words = parse_lengths(lengths, kilo=1000) if lengths else ()
+    words = parse_lengths(lengths, kilo=1000, least=0) if lengths else ()
     wanted = Wanted(
         data=data, out=out, methods=names(methods), tasks=names(tasks), items=limit, seed=seed, lengths=words,
         rows=rows, passages=passages, passage_tokens=passage_tokens, offload=offload, encoder=encoder,

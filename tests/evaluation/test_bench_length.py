@@ -59,7 +59,7 @@ def test_a_memory_holds_exactly_its_chunks(tmp_path: Path) -> None:
 
 def test_lengths_are_read_as_people_write_them() -> None:
     assert parse_lengths("2M, 2k,500") == (500, 2048, 2 * 1024**2)
-    assert parse_lengths("2k", kilo=1000) == (2000,)
+    assert parse_lengths("2k,0", kilo=1000, least=0) == (0, 2000)
     for text in ("", "k", "2x", "-3", "0", "1.5k"):
         with pytest.raises(ModelError):
             parse_lengths(text)
