@@ -210,10 +210,15 @@ def at_positions(found: Sequence[Outcome]) -> list[Outcome]:
 
 
 def estimate_of(scores: Sequence[float], metric: str) -> Estimate:
-    """Mean with its interval: Wilson's where every score is 0 or 1."""
+    """Mean with its interval: Wilson's where every score is 0 or 1; none where others are all equal."""
     if metric != "bits per byte" and all(score in (0.0, 1.0) for score in scores):
         return wilson(int(sum(scores)), len(scores))
-    return ratio(scores)
+    return bootstrapped(ratio(scores))
+
+
+def bootstrapped(found: Estimate) -> Estimate:
+    """An estimate whose interval is nan where draws of equal values left it no width."""
+    return replace(found, low=math.nan, high=math.nan) if found.low == found.high else found
 
 
 def counted(found: Iterable[Outcome], note: TaskNote) -> list[Outcome]:
@@ -317,7 +322,9 @@ def means(found: Sequence[Outcome], notes: Mapping[str, TaskNote]) -> list[Mean]
     for one in found:
         if one.task in tasks:
             scores[one.method].setdefault(one.task, []).append(one.prediction.score)
-    return [Mean(method, tuple(tasks), mean_of_means(list(some.values()))) for method, some in scores.items()]
+    return [
+        Mean(method, tuple(tasks), bootstrapped(mean_of_means(list(some.values())))) for method, some in scores.items()
+    ]
 
 
 def mean_differences(found: Sequence[Outcome], notes: Mapping[str, TaskNote], against: str) -> list[Difference]:

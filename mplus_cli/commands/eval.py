@@ -50,7 +50,10 @@ def run(
     encoder: Annotated[
         Path | None, typer.Option("--encoder", metavar="FOLDER", help="Of rag-dense: a sentence-transformers folder.")
     ] = None,
-    offload: Annotated[bool, typer.Option("--offload", help="Keep on the host what is not needed at once.")] = False,
+    offload: Annotated[
+        bool,
+        typer.Option("--offload", help="Ask methods to keep idle rows on the host; none does yet."),
+    ] = False,
     device: common.Device = None,
     dtype: common.Dtype = None,
     as_json: common.Json = False,

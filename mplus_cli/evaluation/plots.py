@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from model.evaluation.common import Estimate
     from model.evaluation.results import Result, TaskNote
     from mplus_cli.evaluation.report import Report
 
@@ -86,7 +87,7 @@ def _bar_panel(panel: Axes, shown: Sequence[Result], note: TaskNote, looks: dict
     values, colours = [one.estimate.value for one in shown], [colour(looks[one.method]) for one in shown]
     if note.higher:
         panel.barh(places, values, 0.72, color=colours)
-        panel.set_xlim(0, max((one.estimate.high for one in shown), default=1.0) * 1.05 or 1.0)
+        panel.set_xlim(0, max((_top(one.estimate) for one in shown), default=1.0) * 1.05 or 1.0)
     else:  # far from 0: a bar would hide every difference
         panel.scatter(values, places, s=34, color=colours, zorder=3)
     if shown:
@@ -100,6 +101,10 @@ def _bar_panel(panel: Axes, shown: Sequence[Result], note: TaskNote, looks: dict
         panel.axvline(note.chance, color=GREY, linewidth=1, linestyle=":", zorder=3)
         panel.annotate("chance", (note.chance, 1), xycoords=("data", "axes fraction"), fontsize=7, color=GREY,
                        ha="center", va="bottom")  # fmt: skip
+
+
+def _top(estimate: Estimate) -> float:
+    return estimate.high if math.isfinite(estimate.high) else estimate.value
 
 
 def words(note: TaskNote) -> str:

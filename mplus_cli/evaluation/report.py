@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -92,8 +93,11 @@ def _grouped_differences(items: Any, several: set[str], notes: dict[str, TaskNot
 
 
 def score(estimate: Estimate) -> str:
-    """`0.412 [0.350, 0.470]`."""
-    return f"{estimate.value:.3f} [{estimate.low:.3f}, {estimate.high:.3f}]" if estimate.count else "–"
+    """`0.412 [0.350, 0.470]`; `[–]` where equal scores leave no interval."""
+    if not estimate.count:
+        return "–"
+    interval = f"{estimate.low:.3f}, {estimate.high:.3f}" if math.isfinite(estimate.low) else "–"
+    return f"{estimate.value:.3f} [{interval}]"
 
 
 def change(one: Difference | None) -> str:

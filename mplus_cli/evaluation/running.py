@@ -108,9 +108,8 @@ def model_folder(name: str | None, models: Path) -> Path:
 def reads_plain(maker: type[Method]) -> bool:
     """Whether a method works on a Llama without memory training."""
     from model.evaluation.methods.latent import Latent, NoContext
-    from mplus_cli.evaluation.product import Product
 
-    return not issubclass(maker, (Latent, Product)) or issubclass(maker, NoContext)
+    return not issubclass(maker, Latent) or issubclass(maker, NoContext)
 
 
 def methods_for(subject: Subject, wanted: Sequence[str]) -> dict[str, type[Method]]:

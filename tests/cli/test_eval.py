@@ -204,7 +204,7 @@ def test_a_plain_llama_is_read_by_methods_that_need_no_memory_training(
     refused = mplus(*plain)
     assert refused.code == 2
     assert "mplus-latent needs a model with memory training" in refused.err
-    assert mplus(*changed(plain, "--methods", "raw-kv,no-context")).code == 0
+    assert mplus(*changed(plain, "--methods", "mplus,raw-kv,no-context")).code == 0
 
 
 def test_the_smoke_run_passes_on_a_few_pairs_and_names_those_that_fail(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -157,6 +158,14 @@ def test_the_interval_of_a_mean_of_means_holds_it() -> None:
     found = mean_of_means([[0.0, 1.0] * 10, [0.2, 0.4] * 10])
     assert found.low < found.value < found.high
     assert found.value == pytest.approx(0.4)
+
+
+def test_equal_scores_have_no_interval_rather_than_one_of_no_width(tmp_path: Path) -> None:
+    found, notes = joined(write_run(tmp_path, scored(alone=[0.3], same=[0.5] * 9, never=[0.0] * 9)))
+    alone, same, never = (one.estimate for one in results(found, notes))
+    assert math.isnan(alone.low)
+    assert math.isnan(same.high)
+    assert never.high > 0.2  # Wilson's
 
 
 def test_a_group_is_a_place_where_it_ends_with_a_number_of_its_own() -> None:
