@@ -195,7 +195,8 @@ class Asker:
         recollection = Recollection()
         if self.memory:
             ids = self.session.encode(prompt(self.session.engine, question), 64)
-            recollection = recollect(self.sight.reader.prefill(ids)[2], self.births)
+            engine = self.session.engine
+            recollection = recollect(self.sight.reader.prefill(ids)[2], self.births, engine.citing_layers)
         return find(self.session.library, self.view, self.births, recollection, question, self.text)
 
 

@@ -17,13 +17,12 @@ import torch
 from torch import Tensor
 
 from model.mplus import KeysValues, MPlus
+from model.retriever import chunk_strengths
 from model.training.data import Span, Words, row_indices
 from model.training.needles import question_tokens
 from model.training.questions import encode_passage, read_questions
 from model.training.searches import search_in
 from model.training.tokenizer import json_lines, plain
-
-BEST_ROWS = 8  # a chunk's score is the mean of its best rows, over all layers
 
 
 @dataclass(slots=True)
@@ -66,46 +65,46 @@ def store(model: MPlus, tokens: Sequence[int], chunk: int) -> Stored:
 
 
 @torch.no_grad()
-def row_scores(model: MPlus, stored: Stored, ids: Sequence[int]) -> Tensor:
-    """Scores of all rows in all layers for a prompt read behind the full memory: (L, M)."""
-    config, found = model.config, []
+def row_scores(model: MPlus, stored: Stored, ids: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """Scores of all rows in all layers for a prompt read behind the full memory (L, M), and of the chunks (L, T).
+
+    Chunks are ranked as `mplus ask` ranks them: late interaction of the prompt's tokens with each chunk's best rows.
+    """
+    config, found, chunks = model.config, [], []
     pool = min(config.pool_rows, stored.rows.shape[1])
     asked = torch.tensor([list(ids)])
 
     def prefix_of(layer: int, hidden: Tensor) -> KeysValues:
-        scores = (model.query(layer, hidden)[0] @ stored.keys[layer].T).sigmoid().mean(0)
+        each = (model.query(layer, hidden)[0] @ stored.keys[layer].T).sigmoid()  # (n, M)
+        scores = each.mean(0)
         found.append(scores)
+        chunks.append(chunk_strengths(each.unflatten(1, (stored.chunks, -1)).amax(2)))
         old = scores[: len(scores) - pool]
         top = old.topk(min(config.recall_rows, len(old))).indices.sort().values
         rows = torch.cat([stored.rows[layer][top], stored.rows[layer][len(scores) - pool :]])
         return model.project_layer(layer, rows[None])
 
     model.read(asked, prefix_of)
-    return torch.stack(found)
-
-
-def chunk_scores(scores: Tensor, stored: Stored) -> Tensor:
-    """Score of every chunk: per layer the mean of its best rows, standardised over chunks, summed over layers."""
-    best = scores.view(len(scores), stored.chunks, stored.count).topk(BEST_ROWS, -1).values.mean(-1)
-    return ((best - best.mean(1, keepdim=True)) / best.std(1, keepdim=True).clamp_min(1e-9)).sum(0)
+    return torch.stack(found), torch.stack(chunks)
 
 
 def measure(model: MPlus, stored: Stored, queries: Sequence[Query]) -> dict[str, float]:
     """Rank of the right chunk, and what the R recalled rows of each layer hold of the sentence."""
     ranks, hit, share = [], [], []
+    citing = list(model.config.extra.get("citing_layers", range(model.config.layers)))
     for query in queries:
-        scores = row_scores(model, stored, query.ids)
+        scores, strengths = row_scores(model, stored, query.ids)
         right = torch.tensor(row_indices(query.support, stored.lengths, stored.count))
         if not len(right):
             continue
-        order = chunk_scores(scores, stored)
+        order = strengths[citing].sum(0)
         ranks.append(int((order > order[torch.unique(right // stored.count)].max()).sum()))
         top = scores.topk(min(model.config.recall_rows, scores.shape[1]), 1).indices
         found = torch.isin(right, top[0])[None] if len(top) == 0 else torch.stack([torch.isin(right, t) for t in top])
         hit.append(found.any(1).float().mean().item())
         share.append(found.float().mean().item())
     place = torch.tensor(ranks, dtype=torch.float)
-    at = {f"chunk@{k}": (place < k).float().mean().item() for k in (1, 4, 10)}
+    at = {f"chunk@{k}": (place < k).float().mean().item() for k in (1, 4, 10, 48)}
     chance = model.config.recall_rows / stored.rows.shape[1]
     means = {"hit": sum(hit) / len(hit), "coverage": sum(share) / len(share)}
     return {**at, **means, "chance": chance, "questions": float(len(ranks))}

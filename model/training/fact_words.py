@@ -105,64 +105,92 @@ TEMPLATES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         (
             "{n} lives in {v}.", "The home of {n} is in {v}.", "{n} was born in {v}.", "{n} came from {v}.",
             "{n} had moved to {v}.", "It was in {v} that {n} lived.", "In {v} stood the house of {n}.",
-            "{n} has a house in {v}.",
+            "{n} stayed in {v} for many years.", "{n} never left {v}.", "{n} kept a shop in {v}.",
+            "{n} owned a farm near {v}.", "{n} rented a room in {v}.", "One can find {n} in {v}.",
+            "{n} grew up in {v}.", "{n} had a garden in {v}.", "{n} spent the winter in {v}.",
+            "{n} returned to {v}.", "The family of {n} was from {v}.", "{n} has a house in {v}.",
         ),
         (
             "Where does {n} live?", "In which town does {n} live?", "What is the town of {n}?",
             "Which city is {n} from?", "Where can one find {n}?", "Where did {n} live?", "Where is {n} at home?",
-            "Where is the home of {n}?",
+            "In what place does {n} live?", "Where did {n} come from?", "Which is the town of {n}?",
+            "Where does one find {n}?", "Where was {n}?", "To which town does {n} belong?",
+            "Where is the family of {n}?", "Where is the home of {n}?",
         ),
     ),
     "number": (
         (
             "The secret number of {n} is {v}.", "{n} wrote down the number {v}.", "The number of {n} was {v}.",
             "{n} had the number {v}.", "{v} was the number of {n}.", "{n} kept the number {v} in mind.",
-            "{n} chose the number {v}.",
+            "On the door of {n} stood {v}.", "{n} counted to {v}.", "{n} was given the number {v}.",
+            "{n} drew the number {v}.", "Number {v} fell to {n}.", "{n} remembered the number {v}.",
+            "{n} paid {v} for it.", "{n} chose the number {v}.",
         ),
         (
             "What is the secret number of {n}?", "What number did {n} choose?", "What was the number of {n}?",
-            "Which number did {n} have?", "What number has {n}?", "Which number belongs to {n}?",
+            "Which number did {n} have?", "What number has {n}?", "What number was given to {n}?",
+            "Which is the number of {n}?", "Which number has {n}?", "What number did {n} write down?",
+            "Which number belongs to {n}?",
         ),
     ),
     "job": (
         (
             "{n} works as a {v}.", "{n} is a {v}.", "{n} became a {v}.", "{n} was the {v} of the village.",
-            "{n} had always been a {v}.", "By trade {n} was a {v}.", "{n} earned a living as a {v}.",
+            "{n} had always been a {v}.", "By trade {n} was a {v}.", "{n} was known as a good {v}.",
+            "{n} found work as a {v}.", "{n} served as a {v}.", "The {v} was called {n}.", "{n} wished to be a {v}.",
+            "They took {n} on as a {v}.", "{n} made money as a {v}.", "{n} had been made a {v}.",
+            "{n} earned a living as a {v}.",
         ),
         (
             "What is the job of {n}?", "What does {n} work as?", "What did {n} become?", "What was {n} by trade?",
-            "Which work did {n} do?", "What was the work of {n}?", "What is the trade of {n}?",
+            "Which work did {n} do?", "What was the work of {n}?", "What work did {n} do?", "As what did {n} work?",
+            "What sort of work had {n}?", "What did {n} do for a living?", "Which was the trade of {n}?",
+            "What is the trade of {n}?",
         ),
     ),
     "animal": (
         (
             "{n} has a {v}.", "{n} bought a {v}.", "{n} was seen with a {v}.", "The {v} belongs to {n}.",
-            "A {v} followed {n} everywhere.", "{n} took care of a {v}.", "{n} owned a {v}.",
+            "A {v} followed {n} everywhere.", "{n} took care of a {v}.", "{n} kept a {v}.", "{n} fed a {v}.",
+            "{n} had always wanted a {v}.", "{n} came with a {v}.", "{n} loved a {v}.",
+            "In the yard of {n} stood a {v}.", "{n} was the master of a {v}.", "{n} got a {v}.", "{n} owned a {v}.",
         ),
         (
             "What animal does {n} have?", "What did {n} buy?", "What animal followed {n}?", "Which animal did {n} own?",
-            "What kind of animal has {n}?", "What animal was with {n}?", "Which animal belongs to {n}?",
+            "What kind of animal has {n}?", "What animal was with {n}?", "Which animal did {n} keep?",
+            "What animal did {n} own?", "Which animal was with {n}?", "What did {n} keep?",
+            "What animal is that of {n}?", "Which animal belongs to {n}?",
         ),
     ),
     "place": (
         (
             "{n} keeps the {o} in the {v}.", "{n} hid the {o} in the {v}.", "The {o} of {n} lay in the {v}.",
-            "{n} forgot the {o} in the {v}.", "In the {v} {n} put down the {o}.", "{n} left the {o} in the {v}.",
+            "{n} forgot the {o} in the {v}.", "In the {v} {n} put down the {o}.", "{n} put the {o} into the {v}.",
+            "{n} brought the {o} to the {v}.", "{n} lost the {o} in the {v}.",
+            "The {o} that {n} had was in the {v}.", "{n} dropped the {o} in the {v}.",
+            "{n} looked for the {o} and found it in the {v}.", "{n} left the {o} in the {v}.",
         ),
         (
             "Where is the {o} of {n}?", "Where did {n} hide the {o}?", "Where does {n} keep the {o}?",
-            "In which place was the {o} of {n}?", "Where had {n} left the {o}?", "Where did {n} put the {o}?",
+            "In which place was the {o} of {n}?", "Where had {n} left the {o}?", "Where was the {o} of {n}?",
+            "In which place did {n} have the {o}?", "Where did {n} lose the {o}?",
+            "Where can the {o} of {n} be found?", "Where did {n} put the {o}?",
         ),
     ),
     "food": (
         (
             "{n} likes to eat {v}.", "The favourite food of {n} is {v}.", "{n} ate {v} every day.",
             "There was nothing that {n} liked better than {v}.", "{n} was very fond of {v}.", "For dinner {n} had {v}.",
-            "{n} always asks for {v}.",
+            "{n} would take nothing but {v}.", "{n} never tires of {v}.", "{n} often cooks {v}.",
+            "{n} calls for {v} at night.", "{n} wanted {v} for breakfast.", "{n} lives on {v}.",
+            "{n} dreams of {v}.", "{n} usually takes {v}.", "There was always {v} on the table of {n}.",
+            "{n} hopes to have {v}.", "{n} always asks for {v}.",
         ),
         (
             "What does {n} like to eat?", "What is the favourite food of {n}?", "What did {n} eat?",
             "What was {n} fond of?", "What does {n} eat every day?", "What did {n} have for dinner?",
+            "Which food does {n} take?", "What food did {n} want?", "What would {n} eat?",
+            "Which food was best liked by {n}?", "What does {n} usually eat?", "What food is {n} fond of?",
             "What food does {n} like?",
         ),
     ),
@@ -203,3 +231,13 @@ MORE: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 KINDS = tuple(TEMPLATES)
 TRAINED = TEMPLATES | MORE
 PAIR = "pair"  # the stepping stone: the value right behind the name
+# what may stand before and behind a statement, so that its own words are not all that a fact looks like
+BEFORE = (
+    "Everybody knew that", "In those days", "As far as I know,", "It is said that", "They say that", "Long ago",
+    "I remember that", "At that time", "In fact", "We heard that", "After some years", "It seems that",
+)  # fmt: skip
+BEHIND = (
+    ", they say", ", and was glad of it", ", as I was told", " at that time", ", if I am not mistaken",
+    ", and so it stayed",
+    ", which surprised nobody", " in the end",
+)  # fmt: skip

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from model.training.data import Asked, Corpus, Episode, Span, Words, flatten
 from model.training.fact_words import (
     ANIMAL,
+    BEFORE,
+    BEHIND,
     CITY,
     COLOUR,
     FIRST,
@@ -99,7 +101,7 @@ def alike(rng: random.Random, words: Vocabulary, count: int) -> Alike:
 
 
 def value(rng: random.Random, kind: str, held: bool, words: Vocabulary = Vocabulary()) -> str:
-    """A value of a kind of fact: of its list, or (where `words` has some) a word of the books half of the time."""
+    """A value of a kind of fact: of its list, or (where `words` has some) a word of the books a third of the time."""
     if kind == "number":
         return str(rng.randrange(100, 1000))
     if kind == "year":
@@ -109,7 +111,7 @@ def value(rng: random.Random, kind: str, held: bool, words: Vocabulary = Vocabul
     if kind == "city":
         return rng.choice(HELD_CITY) if held else rng.choice(CITY) if rng.random() < 0.4 else invented(rng, words.names)
     listed = {"job": JOB, "place": PLACE, "food": FOOD, "animal": ANIMAL, "thing": THING}[kind]
-    word = rng.choice(words.nouns if words.nouns and rng.random() < 0.5 else listed)
+    word = rng.choice(words.nouns if words.nouns and rng.random() < 0.35 else listed)
     return f"{rng.choice(COLOUR)} {word}" if kind == "animal" else word
 
 
@@ -123,9 +125,17 @@ def fact(
         return Fact(f"{name} {found}.", f"{name}?", found)
     found, thing = value(rng, kind, held, words), rng.choice(THING)
     statements, questions = TRAINED[kind]
-    said = statements[-1] if held else rng.choice(statements[:-1])
+    said = statements[-1] if held else dressed(rng, rng.choice(statements[:-1]))
     asked = questions[-1] if held else rng.choice(questions[:-1])
     return Fact(said.format(n=name, v=found, o=thing), asked.format(n=name, v=found, o=thing), found)
+
+
+def dressed(rng: random.Random, statement: str) -> str:
+    """A statement as it is, or with some words before or behind it."""
+    if rng.random() < 0.25:
+        start = statement if statement.startswith("{") else statement[0].lower() + statement[1:]
+        statement = f"{rng.choice(BEFORE)} {start}"
+    return statement[:-1] + rng.choice(BEHIND) + "." if rng.random() < 0.2 else statement
 
 
 def facts(

@@ -142,7 +142,7 @@ class Session:
 
     def find(self, sight: Sight, question: str, trace: RetrievalTrace, text_search: bool) -> Found:
         """The passages that the memory, and full-text search, bring to a question, best first."""
-        recollection = recollect(trace, sight.births)
+        recollection = recollect(trace, sight.births, self.engine.citing_layers)
         return find(self.library, sight.view, sight.births, recollection, question, text_search)
 
     def answer_pieces(

@@ -63,6 +63,11 @@ class Engine:
 
         return chunk_values(self.config) * ROW_BYTES
 
+    @property
+    def citing_layers(self) -> tuple[int, ...]:
+        """The layers whose scores rank chunks for sources, as the checkpoint says; none named: all."""
+        return tuple(self.config.extra.get("citing_layers", ()))
+
     def identity(self) -> ModelIdentity:
         """What a library notes of the model whose rows it keeps."""
         config, chunk_bytes = self.config, self.chunk_bytes()

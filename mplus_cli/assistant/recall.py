@@ -79,11 +79,12 @@ def find(
     return Found(recollection, tuple(score(question, candidates, weights, memory, text)))
 
 
-def recollect(trace: RetrievalTrace, births: Births) -> Recollection:
+def recollect(trace: RetrievalTrace, births: Births, citing: Sequence[int] = ()) -> Recollection:
     """Sum a trace over layers; pool rows count for finding sources, not for the share of recalled rows.
 
     Chunks are ranked by late interaction (`model.retriever.chunk_strengths`): the rows that enter a layer are few and
-    often of one word, while every stored row was scored for every word.
+    often of one word, while every stored row was scored for every word. `citing`: the layers that rank chunks, all
+    where none is named; what a layer recalls to answer from need not be what names the page.
     """
     shares: dict[Key, float] = defaultdict(float)
     places: dict[Key, list[tuple[int, float]]] = defaultdict(list)
@@ -103,13 +104,14 @@ def recollect(trace: RetrievalTrace, births: Births) -> Recollection:
                 recalled += 1
             places[key].append((place.character, weight))
     return Recollection(
-        {key: share / recalled for key, share in shares.items()}, chunk_weights(trace, births), dict(places)
+        {key: share / recalled for key, share in shares.items()}, chunk_weights(trace, births, citing), dict(places)
     )
 
 
-def chunk_weights(trace: RetrievalTrace, births: Births) -> dict[Key, float]:
+def chunk_weights(trace: RetrievalTrace, births: Births, citing: Sequence[int] = ()) -> dict[Key, float]:
     """How strongly the retriever points at the best chunks, 0 (an average chunk) to 1 (the best one)."""
-    layers = [strengths for strengths in trace.chunks if len(strengths)]
+    chosen = [trace.chunks[layer] for layer in citing if layer < len(trace.chunks)] or trace.chunks
+    layers = [strengths for strengths in chosen if len(strengths)]
     if not layers:
         return {}
     strengths = sum(layers[1:], layers[0])
