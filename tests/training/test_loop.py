@@ -89,7 +89,7 @@ def test_keys_of_the_batch_learn_beside_those_of_the_bank(tmp_path: Path, source
     run = new_run(tmp_path / "run", sources, mixture={"needle": 1.0}, full_share=1.0, batch=6, bank_rows=200)
     step = next(s for s in range(30) if len(run.mixture.batch(s).lengths) == 2)
     run.bank.add(torch.randn(run.model.config.layers, 200, run.model.config.llama.hidden_size))
-    loss, parts = batch_loss(run.model, run.mixture.batch(step), run.mixture, step, run.bank)
+    _, parts = batch_loss(run.model, run.mixture.batch(step), run.mixture, step, run.bank)
     parts["search"].backward()
     learning = {name for name, p in run.model.named_parameters() if p.grad is not None and p.grad.abs().sum() > 0}
     assert {f"retrievers.{layer}.{part}.0.weight" for layer in (0, 1) for part in ("query", "key")} <= learning
