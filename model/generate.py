@@ -188,15 +188,7 @@ class Reader:
     def likelihoods(self, ids: Tensor, continuations: list[Tensor]) -> list[Tensor]:
         """Log-likelihood of each token of continuations (m,) after a prompt (1, n): one read, then one pass each."""
         hidden, cache, _ = self.prefill(ids, max(map(len, continuations), default=0))
-        length, first = cache.layers[0].length, self.model.logits(hidden[:, -1:])[:, -1]
-        found = []
-        for tokens in continuations:
-            rest = decode(self.model, tokens[None, :-1], cache) if len(tokens) > 1 else hidden[:, :0]
-            logits = torch.cat([first[:, None], self.model.logits(rest)], 1)[0].float().log_softmax(-1)
-            found.append(logits.gather(1, tokens[:, None])[:, 0])
-            for layer in cache.layers:
-                layer.crop_to(length)
-        return found
+        return likelihoods_behind(self.model, hidden, cache, continuations)
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,6 +217,23 @@ def _cyclic(membership: Membership, layer: int, count: int) -> Tensor:
     tiled = torch.arange(len(merged)).repeat(repeats)[-count:]
     ages = membership.ages[layer] if membership.ages else None
     return merged[oldest_first(tiled, ages)]
+
+
+@torch.no_grad()
+def likelihoods_behind(model: MPlus, hidden: Tensor, cache: Cache, continuations: list[Tensor]) -> list[Tensor]:
+    """Log-likelihood of each token of continuations (m,) behind a prompt that was read: hidden (1, n, d), its cache.
+
+    One pass each; the cache is left as it was.
+    """
+    length, first = cache.layers[0].length, model.logits(hidden[:, -1:])[:, -1]
+    found = []
+    for tokens in continuations:
+        rest = decode(model, tokens[None, :-1], cache) if len(tokens) > 1 else hidden[:, :0]
+        logits = torch.cat([first[:, None], model.logits(rest)], 1)[0].float().log_softmax(-1)
+        found.append(logits.gather(1, tokens[:, None])[:, 0])
+        for layer in cache.layers:
+            layer.crop_to(length)
+    return found
 
 
 @torch.no_grad()

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from transformers import Cache
 
 from model.checkpoint import Checkpoint, load
 from model.errors import ModelError
@@ -176,13 +177,17 @@ class Subject:
 
     def answer(self, reader: Reader, prompt: Sequence[int], most: int = 16) -> tuple[str, RetrievalTrace]:
         """The greedy answer up to the first stop string, and what the prompt recalled."""
-        stops = {found[0] for text in self.config.stop if len(found := self.tokenizer.encode(text)) == 1}
         hidden, cache, trace = reader.prefill(self.ids(prompt), most)
+        return self.greedy(hidden, cache, most), trace
+
+    def greedy(self, hidden: Tensor, cache: Cache, most: int) -> str:
+        """The greedy answer behind a prompt that was read, up to the first stop string."""
+        stops = {found[0] for text in self.config.stop if len(found := self.tokenizer.encode(text)) == 1}
         steps = continue_from(self.model, hidden[:, -1:], cache, Sampling(most, stop_ids=frozenset(stops)))
-        text = self.tokenizer.decode([step.token for step in steps])
-        for stop in self.config.stop:
-            text = text.split(stop)[0]
-        return text.strip(), trace
+        said = self.tokenizer.decode([step.token for step in steps])
+        for text in self.config.stop:
+            said = said.split(text)[0]
+        return said.strip()
 
 
 def pool_only(memory: Memory) -> Memory:

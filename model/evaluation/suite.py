@@ -18,7 +18,7 @@ from typing import Any
 from model.errors import ModelError
 from model.evaluation.common import Subject
 from model.evaluation.methods.method import DoesNotFit, Method
-from model.evaluation.metrics import METRICS, score_options
+from model.evaluation.metrics import METRICS, chosen, score_options
 from model.evaluation.tasks.task import Item, Limits, Task, by_texts
 
 RUN, PREDICTIONS = "run.json", "predictions.jsonl"
@@ -159,5 +159,4 @@ def ask(subject: Subject, method: Method, task: Task, item: Item) -> tuple[float
         return metric.answers(said, item.answers), said
     joint = "" if item.plain else " "
     found = method.score(prompt, [subject.tokenizer.encode(joint + option) for option in item.options])
-    best = max(range(len(found)), key=lambda n: sum(found[n]) / max(1, len(found[n])))
-    return score_options(task.metric, item.options, item.answers, found), item.options[best]
+    return score_options(task.metric, item.options, item.answers, found), item.options[chosen(found)]

@@ -15,7 +15,7 @@ from transformers import Cache
 
 from model.errors import ModelError
 from model.evaluation.common import Subject
-from model.generate import Reader, Sampling, continue_from, decode
+from model.generate import Reader, likelihoods_behind
 
 
 class DoesNotFit(ModelError):
@@ -68,29 +68,15 @@ class Method(ABC):
     @torch.inference_mode()
     def answer(self, prompt: Sequence[int], most: int) -> str:
         """The greedy answer up to the model's first stop string, at most `most` tokens."""
-        tokenizer, stop = self.subject.tokenizer, self.model.config.stop
-        stops = {found[0] for text in stop if len(found := tokenizer.encode(text)) == 1}
         hidden, cache = self.prefill(prompt, most)
-        steps = continue_from(self.model, hidden[:, -1:], cache, Sampling(most, stop_ids=frozenset(stops)))
-        said = tokenizer.decode([step.token for step in steps])
-        for text in stop:
-            said = said.split(text)[0]
-        return said.strip()
+        return self.subject.greedy(hidden, cache, most)
 
     @torch.inference_mode()
     def score(self, prompt: Sequence[int], options: Sequence[Sequence[int]]) -> list[list[float]]:
         """Log-likelihood (nats) of every token of every option behind the prompt: one pass for the prompt."""
         hidden, cache = self.prefill(prompt, max(map(len, options), default=0))
-        length, first = cache.layers[0].length, self.model.logits(hidden[:, -1:])[:, -1]
-        found = []
-        for option in options:
-            ids = self.subject.ids(option)
-            rest = decode(self.model, ids[:, :-1], cache) if len(option) > 1 else hidden[:, :0]
-            logits = torch.cat([first[:, None], self.model.logits(rest)], 1)[0].float().log_softmax(-1)
-            found.append(logits.gather(1, ids[0, :, None])[:, 0].tolist())
-            for layer in cache.layers:
-                layer.crop_to(length)
-        return found
+        tokens = [self.subject.ids(option)[0] for option in options]
+        return [one.tolist() for one in likelihoods_behind(self.model, hidden, cache, tokens)]
 
 
 class Prompting(Method):
