@@ -61,12 +61,7 @@ def test_an_interrupted_ingest_ends_with_the_same_bytes(home, model, novel, stop
     monkeypatch.setattr("mplus_cli.assistant.engine.MOST_CHUNKS_PER_SHARD", 8)
     chosen = world.settings(model)
     world.read_into("unbroken", chosen, novel)
-    with pytest.raises(Interrupted, match=f"{stop_at} of"):  # noqa: PT012
-        for event in room.ingest([str(novel)], "broken", chosen, IngestOptions()):
-            if isinstance(event, ChunkRead) and event.chunk == stop_at:
-                os.kill(os.getpid(), signal.SIGINT)
-    events = world.read_into("broken", chosen, novel)
-    opened = next(event for event in events if isinstance(event, Opened))
+    opened = world.interrupted_and_resumed("broken", chosen, novel, stop_at)
     assert (opened.status, opened.chunks_read) == ("resumed", stop_at)
     assert live_shards(home, "broken") == live_shards(home, "unbroken")
     assert exported(home, "broken") == exported(home, "unbroken")

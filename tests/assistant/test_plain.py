@@ -1,7 +1,5 @@
 """A Llama without memory training: every token's keys and values are kept, and the product works with them."""
 
-import os
-import signal
 from pathlib import Path
 
 import pytest
@@ -14,13 +12,12 @@ from model.mplus import KeysValues
 from model.plain import plain_config, read_raw
 from model.raw import BLOCK, RawReader, RawWriter, block_means, raw_memory
 from mplus_cli import models, planner
-from mplus_cli.assistant import ingest as room
 from mplus_cli.assistant.ask import Session
 from mplus_cli.assistant.engine import load_engine
 from mplus_cli.assistant.view import memory_of, view_of
 from mplus_cli.documents.read import read
-from mplus_cli.errors import Interrupted, LibraryDamaged, ModelMissing
-from mplus_cli.events import AskOptions, ChunkRead, IngestOptions, NextOptions, Opened, Ranked, Recalled
+from mplus_cli.errors import LibraryDamaged, ModelMissing
+from mplus_cli.events import AskOptions, NextOptions, Ranked, Recalled
 from mplus_cli.library.library import Library
 from tests.assistant import world
 from tests.assistant.world import exported, live_shards
@@ -110,12 +107,7 @@ def test_an_interrupted_ingest_ends_with_the_same_bytes(home, novel, stop_at, mo
     monkeypatch.setattr("mplus_cli.assistant.engine.MOST_CHUNKS_PER_SHARD", 4)
     chosen = world.settings(request.getfixturevalue(model))
     world.read_into("unbroken", chosen, novel)
-    with pytest.raises(Interrupted, match=f"{stop_at} of"):  # noqa: PT012
-        for event in room.ingest([str(novel)], "broken", chosen, IngestOptions()):
-            if isinstance(event, ChunkRead) and event.chunk == stop_at:
-                os.kill(os.getpid(), signal.SIGINT)
-    events = world.read_into("broken", chosen, novel)
-    opened = next(event for event in events if isinstance(event, Opened))
+    opened = world.interrupted_and_resumed("broken", chosen, novel, stop_at)
     assert (opened.status, opened.chunks_read) == ("resumed", stop_at)
     assert opened.chunks > stop_at
     assert live_shards(home, "broken") == live_shards(home, "unbroken")

@@ -1,8 +1,11 @@
 """A small world: a home of its own, a tiny random model with a byte tokenizer, a short book."""
 
+import os
 import random
+import signal
 from pathlib import Path
 
+import pytest
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig
@@ -12,7 +15,8 @@ from model.config import MPlusConfig
 from model.mplus import MPlus
 from mplus_cli.assistant.ask import Session
 from mplus_cli.assistant.ingest import ingest
-from mplus_cli.events import Answer, Answered, AskOptions, Event, IngestOptions
+from mplus_cli.errors import Interrupted
+from mplus_cli.events import Answer, Answered, AskOptions, ChunkRead, Event, IngestOptions, Opened
 from mplus_cli.library.library import Library
 from mplus_cli.settings import Settings
 
@@ -66,6 +70,15 @@ def settings(model: Path, **changes: object) -> Settings:
 def read_into(library: str, chosen: Settings, *files: Path, **options: object) -> list[Event]:
     """All events of an ingest."""
     return list(ingest([str(file) for file in files], library, chosen, IngestOptions(**options)))
+
+
+def interrupted_and_resumed(library: str, chosen: Settings, file: Path, stop_at: int) -> Opened:
+    """Read a file, with Ctrl-C at a chunk, then again; how the second reading began."""
+    with pytest.raises(Interrupted, match=f"{stop_at} of"):  # noqa: PT012
+        for event in ingest([str(file)], library, chosen, IngestOptions()):
+            if isinstance(event, ChunkRead) and event.chunk == stop_at:
+                os.kill(os.getpid(), signal.SIGINT)
+    return next(event for event in read_into(library, chosen, file) if isinstance(event, Opened))
 
 
 def exported(home: Path, name: str) -> bytes:

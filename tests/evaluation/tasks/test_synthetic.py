@@ -20,15 +20,10 @@ from model.evaluation.tasks.needle_tasks import NEEDLE_TASKS
 from model.evaluation.tasks.panel import PANEL_TASKS
 from model.evaluation.tasks.sort_order import SORT_TASKS
 from model.evaluation.tasks.task import Limits, Task
-from tests.evaluation.tasks.invented import LIMITS, fill, likely, made
+from tests.evaluation.tasks.invented import LIMITS, likely, made
 
 ALL = (*NEEDLE_TASKS, *BABILONG_TASKS, *SORT_TASKS, *EVENT_TASKS, *LANGUAGE_TASKS, *PANEL_TASKS)
 by_name = pytest.mark.parametrize("task", ALL, ids=lambda task: task.name)
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return fill(tmp_path_factory.mktemp("synthetic"))
 
 
 @by_name

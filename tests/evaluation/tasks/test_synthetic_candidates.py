@@ -17,16 +17,11 @@ from model.evaluation.tasks.language import LANGUAGE_TASKS
 from model.evaluation.tasks.panel import PANEL_TASKS, agreement, swapped
 from model.evaluation.tasks.sort_order import SORT_TASKS
 from model.evaluation.tasks.task import Limits, Task
-from tests.evaluation.tasks.invented import LIMITS, event_line, fill, likely, made, plain_text, write
+from tests.evaluation.tasks.invented import LIMITS, event_line, likely, made, plain_text, write
 
 MADE = (*SORT_TASKS[:2], EVENT_TASKS[1], *PANEL_TASKS)
 NOTICEABLE = 0.12  # above chance: what a guess by the length of the candidates may reach
 of_candidates = pytest.mark.parametrize("task", MADE, ids=lambda task: task.name)
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return fill(tmp_path_factory.mktemp("synthetic"))
 
 
 @pytest.mark.parametrize("task", SORT_TASKS, ids=lambda task: task.name)

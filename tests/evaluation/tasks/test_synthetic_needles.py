@@ -19,15 +19,10 @@ from model.evaluation.tasks.haystack import depths, haystack
 from model.evaluation.tasks.needle_tasks import NEEDLE_TASKS
 from model.evaluation.tasks.task import Limits, Task
 from model.training.needles import value
-from tests.evaluation.tasks.invented import ROOMS, fill, made, plain_text
+from tests.evaluation.tasks.invented import ROOMS, made, plain_text
 
 NUMBERS = NEEDLE_TASKS[:-1]
 of_needles = pytest.mark.parametrize("task", NEEDLE_TASKS, ids=lambda task: task.name)
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return fill(tmp_path_factory.mktemp("synthetic"))
 
 
 @of_needles
