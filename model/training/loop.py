@@ -118,7 +118,17 @@ def batch_loss(
         loss = loss + stage.search_weight * parts["search"]
     if bank is not None:
         bank.add(written.rows.detach()[:, batch.language][:, :, ~written.borrowed].flatten(1, 2))
+        if stage.bank_texts:
+            bank.add(text_rows(model, mixture, step))
     return loss, parts
+
+
+@torch.no_grad()
+def text_rows(model: MPlus, mixture: Mixture, step: int) -> Tensor:
+    """Rows of book text without facts: (L, bank_texts * 2 * K, d). A novel is full of them, a batch of facts is not."""
+    chunk, rng = model.config.chunk_tokens, random.Random(f"{mixture.stage.seed}/{step}/bank")
+    texts = torch.tensor([mixture.corpus.passage(rng, 2 * chunk) for _ in range(mixture.stage.bank_texts)])
+    return write_chunks(model, texts.split(chunk, 1)).rows.flatten(1, 2)
 
 
 def main_memory(

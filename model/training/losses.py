@@ -8,6 +8,8 @@ from torch import Tensor
 
 SHARPNESS = 20.0  # scores are means of sigmoids, in 0..1: times 20 they can part one row from thousands
 
+TILE = 4096  # rows that are scored at a time: what they make stays in the cache
+
 
 def weighted_cross_entropy(logits: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
     """Mean of the cross-entropy of (M, V) logits against (M,) targets, weighted by (M,); 0 where all weights are 0."""
@@ -22,6 +24,21 @@ def row_scores(queries: Tensor, keys: Tensor, mask: Tensor) -> Tensor:
     return torch.bmm((mask / mask.sum(1, keepdim=True).clamp_min(1)).to(products.dtype)[:, None], products)[
         :, 0
     ].float()
+
+
+def picked_scores(queries: Tensor, keys: Tensor, mask: Tensor) -> Tensor:
+    """`row_scores` with keys of each query's own: (Q, n, h), (Q, m, h), mask (Q, n) -> (Q, m)."""
+    products = torch.bmm(queries, keys.transpose(1, 2)).sigmoid()
+    return torch.bmm((mask / mask.sum(1, keepdim=True).clamp_min(1)).to(products.dtype)[:, None], products)[
+        :, 0
+    ].float()
+
+
+@torch.no_grad()
+def best_rows(queries: Tensor, keys: Tensor, mask: Tensor, count: int) -> Tensor:
+    """(Q, count) numbers of the keys with the best scores for each query, ascending; in tiles, without gradient."""
+    scores = torch.cat([row_scores(queries, tile, mask) for tile in keys.split(TILE)], 1)
+    return scores.topk(min(count, scores.shape[1]), 1).indices.sort(1).values
 
 
 def each_row_loss(scores: Tensor, positive: Tensor, negative: Tensor) -> Tensor:

@@ -11,10 +11,11 @@ from torch import Tensor
 
 from model.mplus import KeysValues, MPlus
 from model.training.data import Batch, Search, Span, row_indices
-from model.training.losses import each_row_loss, row_scores
+from model.training.losses import best_rows, each_row_loss, picked_scores, row_scores
 from model.training.pointing import Pointers
 
 NEIGHBOURS = 24  # rows after a sentence still speak of it: neither found nor avoided
+HARD = 1024  # rows of the bank that a query is compared with: those it likes best
 Prefix = Callable[[int, Tensor], KeysValues]
 
 
@@ -67,6 +68,14 @@ def targets_of(batch: Batch, written: Written, rows: int, asked: Sequence[tuple[
     return Targets(positive, negative)
 
 
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """What queries think of the rows of a batch and of their best of the bank. Columns are the batch's rows first."""
+
+    scores: Tensor  # (Q, B * T * K + m)
+    bank: Tensor  # (Q, m) numbers of the bank's rows, ascending
+
+
 @dataclass
 class Searcher:
     """Keys of all rows of a batch and a bank, scored against queries; gathers the retriever's loss layer by layer."""
@@ -77,38 +86,39 @@ class Searcher:
     others: Tensor | None = None  # (L, M, d) rows of earlier steps: all of them wrong
     losses: list[Tensor] = field(default_factory=list)
     hits: list[Tensor] = field(default_factory=list)
-    _keys: dict[int, Tensor] = field(default_factory=dict)
+    _keys: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
 
-    def keys(self, layer: int) -> Tensor:
-        """(B * T * K + M, h); no gradient through those of the bank"""
+    def keys(self, layer: int) -> tuple[Tensor, Tensor]:
+        """(B * T * K, h) of the batch and (M, h) of the bank; no gradient through those of the bank"""
         if layer not in self._keys:
-            normed = self._normed(layer, self.written.rows[layer].flatten(0, 1))
-            keys = self.model.retrievers[layer].key(normed)
-            if self.others is not None:
-                with torch.no_grad():
-                    others = self.model.key(layer, self.others[layer])
-                keys = torch.cat([keys, others])  # not inside no_grad: the batch's own keys learn
-            self._keys[layer] = keys
+            own = self.model.retrievers[layer].key(self._normed(layer, self.written.rows[layer].flatten(0, 1)))
+            with torch.no_grad():
+                others = own[:0] if self.others is None else self.model.key(layer, self.others[layer])
+            self._keys[layer] = own, others
         return self._keys[layer]
 
-    def score(self, layer: int, hidden: Tensor, mask: Tensor) -> Tensor:
-        """(Q, n, d) hidden states that enter the layer -> (Q, B * T * K + M)."""
+    def score(self, layer: int, hidden: Tensor, mask: Tensor) -> Scored:
+        """Score the hidden states (Q, n, d) that enter the layer."""
         queries = self.model.retrievers[layer].query(self._normed(layer, hidden))
-        return row_scores(queries, self.keys(layer), mask)
+        own, others = self.keys(layer)
+        bank = best_rows(queries, others, mask, HARD) if len(others) else torch.zeros(len(queries), 0, dtype=torch.long)
+        scores = row_scores(queries, own, mask)
+        return Scored(torch.cat([scores, picked_scores(queries, others[bank], mask)], 1), bank)
 
     def _normed(self, layer: int, hidden: Tensor) -> Tensor:
         """What the projections read. The norm has a weight too: it is cut off behind it, not before."""
         normed = self.model.normed(layer, hidden)
         return normed if self.through else normed.detach()
 
-    def learn(self, layer: int, hidden: Tensor, mask: Tensor, targets: Targets) -> Tensor:
+    def learn(self, layer: int, hidden: Tensor, mask: Tensor, targets: Targets) -> Scored:
         """Score, and keep the loss of this layer."""
-        scores = self.score(layer, hidden, mask)
+        scored = self.score(layer, hidden, mask)
+        scores = scored.scores
         more = (0, scores.shape[1] - targets.positive.shape[1])
         whole = Targets(F.pad(targets.positive, more), F.pad(targets.negative, more, value=True))
         self.losses.append(each_row_loss(scores, whole.positive, whole.negative))
         self.hits.append(found_among_top(scores.detach(), whole, self.model.config.recall_rows))
-        return scores
+        return scored
 
     def loss(self) -> Tensor:
         """Mean over layers and calls."""
@@ -197,11 +207,13 @@ def full_memory(
     total = rows.shape[1] * rows.shape[2]
 
     def prefix_of(layer: int, hidden: Tensor) -> KeysValues:
-        scores = searcher.learn(layer, hidden, mask, targets).detach()
-        bank = torch.arange(total, scores.shape[1]).expand(len(owner), -1)
-        dropped = life.dropped[layer][owner]
-        candidates = torch.cat([bank, dropped] if old else [dropped, bank], 1)
-        found = scores.gather(1, candidates).topk(min(recall, candidates.shape[1]), 1).indices.sort(1).values
+        scored = searcher.learn(layer, hidden, mask, targets)
+        scores, dropped = scored.scores.detach(), life.dropped[layer][owner]
+        own, bank = (dropped, scores.gather(1, dropped)), (total + scored.bank, scores[:, total:])
+        candidates, liked = (
+            torch.cat(both, 1) for both in (zip(bank, own, strict=True) if old else zip(own, bank, strict=True))
+        )
+        found = liked.topk(min(recall, candidates.shape[1]), 1).indices.sort(1).values
         index = torch.cat([candidates.gather(1, found), life.pool[layer][owner]], 1)
         picked = gathered(table_of(layer), index)
         pointers.watch(model, layer, hidden, picked.keys, index)

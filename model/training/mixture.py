@@ -17,6 +17,10 @@ from model.training.stages import Stage
 
 ALIKE_STEPS = 6  # steps in a row whose facts are of one kind: as many as fill a bank
 ALIKE_NAMES = 60  # first names, and last names, of the people in them
+FREE_ROOM = (
+    48  # tokens of a prompt that asks nothing, where each question is a prompt of its own: all are as wide as one
+)
+FREE = ("repeat", "text repeat", "continuation")
 TRIES = 8  # a question whose answer does not fit is drawn anew
 
 
@@ -40,7 +44,7 @@ class Mixture:
             pairs=self.stage.pairs,
             questions=self.stage.questions,
             density=self.stage.density,
-            words=vocabulary_of(self.words, self.corpus),
+            words=vocabulary_of(self.words, self.corpus, self.stage.sayings),
             same_share=self.stage.alike,
         )
 
@@ -64,9 +68,9 @@ class Mixture:
         short = rng.random() < self.stage.short
         lengths = [rng.randint(6, self.chunk // 2)] * count if short else chunk_lengths(rng, count, self.chunk)
         how = self.needles_at(step)
-        episodes = [self.episode(rng, weights, sum(lengths), room, how) for _ in range(size)]
-        searches = searches_for(rng, self.words, episodes, self.stage.searches) if count else []
         single = self.stage.full_questions if full and not long else 0
+        episodes = [self.episode(rng, weights, sum(lengths), room, how, single > 0) for _ in range(size)]
+        searches = searches_for(rng, self.words, episodes, self.stage.searches) if count else []
         return replace(collate(episodes, lengths, searches, single), full=full)
 
     def needles_at(self, step: int) -> NeedleSettings:
@@ -77,10 +81,11 @@ class Mixture:
         return replace(self.needles, same=alike(rng, self.needles.words, ALIKE_NAMES))
 
     def episode(
-        self, rng: random.Random, weights: dict[str, float], total: int, room: int, how: NeedleSettings
+        self, rng: random.Random, weights: dict[str, float], total: int, room: int, how: NeedleSettings, single: bool
     ) -> Episode:
-        """An episode of a kind drawn by weight."""
+        """An episode of a kind drawn by weight; `single`: each of its questions will be a prompt of its own."""
         kind = rng.choices(list(weights), list(weights.values()))[0]
+        room = min(room, FREE_ROOM) if single and kind in FREE else room
         made = None
         for _ in range(TRIES):
             made = made or self._make(kind, rng, total, room, how)

@@ -32,6 +32,7 @@ from model.training.fact_words import (
     THING,
     TRAINED,
 )
+from model.training.sayings import Saying, say, sayings_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,8 @@ class Vocabulary:
 
     names: tuple[str, ...] = ()
     nouns: tuple[str, ...] = ()
+    sayings: tuple[Saying, ...] = ()
+    said: float = 0.0  # share of the statements that are sayings
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +73,8 @@ def invented(rng: random.Random, names: Sequence[str]) -> str:
     return rng.choice(names) if names and rng.random() < 0.5 else syllables(rng)
 
 
-def vocabulary_of(words: Words, corpus: Corpus, tokens: int = 3_000_000) -> Vocabulary:
-    """Words of the books' first tokens, sorted; none that is held out.
+def vocabulary_of(words: Words, corpus: Corpus, said: float = 0.0, tokens: int = 3_000_000) -> Vocabulary:
+    """Words and (where `said` wants some) sayings of the books' first tokens, sorted; none that is held out.
 
     Names stand inside of a sentence with a capital; nouns end a phrase that began with an article or a possessive.
     """
@@ -79,7 +82,8 @@ def vocabulary_of(words: Words, corpus: Corpus, tokens: int = 3_000_000) -> Voca
     text = words.decode(corpus.tokens[:tokens].tolist())
     names = set(re.findall(r"(?<=[a-z,] )[A-Z][a-z]{2,9}\b", text))
     nouns = set(re.findall(r"\b(?:the|a|an|his|her|of) ([a-z]{3,10})(?=[,.;])", text))
-    return Vocabulary(tuple(sorted(names - held)), tuple(sorted(nouns)))
+    sayings = sayings_of(" ".join(text.split()), nouns) if said else ()
+    return Vocabulary(tuple(sorted(names - held)), tuple(sorted(nouns)), sayings, said if sayings else 0.0)
 
 
 def person(rng: random.Random, held: bool, names: Sequence[str] = ()) -> str:
@@ -125,8 +129,12 @@ def fact(
         return Fact(f"{name} {found}.", f"{name}?", found)
     found, thing = value(rng, kind, held, words), rng.choice(THING)
     statements, questions = TRAINED[kind]
-    said = statements[-1] if held else dressed(rng, rng.choice(statements[:-1]))
-    asked = questions[-1] if held else rng.choice(questions[:-1])
+    if held:
+        said, asked = statements[-1], questions[-1]
+    elif words.said and rng.random() < words.said and "{o}" not in questions[0]:
+        said, asked = say(rng, words.sayings, questions[:-1])
+    else:
+        said, asked = dressed(rng, rng.choice(statements[:-1])), rng.choice(questions[:-1])
     return Fact(said.format(n=name, v=found, o=thing), asked.format(n=name, v=found, o=thing), found)
 
 

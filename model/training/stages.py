@@ -89,10 +89,12 @@ class Stage:
     questions: int = 4
     density: tuple[int, ...] = (1, 2, 3)  # facts in 64 tokens of text; one is drawn an episode
     alike: float = 0.0  # share of fact episodes whose kind and names are those of the steps before: look-alikes
+    sayings: float = 0.0  # share of the facts that are told in sentences of the books
     full_share: float = 0.0  # share of steps behind a memory with distractors, drops and recall
     full_chunks: int = 32  # most chunks of such a memory
     full_questions: int = 2  # prompts of an episode behind it, at most
     bank_rows: int = 0  # rows of earlier steps that long-term memory holds beside them
+    bank_texts: int = 0  # texts of two chunks that are written to it in every step, without gradient: no facts in them
     searches: int = 0  # inverse cloze questions per episode, for the retriever
     search_weight: float = 0.3
     through: bool = False  # whether the retriever's loss may reach the model below its projections

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,11 +15,12 @@ from hypothesis import strategies as st
 from model.training.bank import Bank
 from model.training.data import Corpus, Words, collate, read_corpus, row_indices, sentences, tokenise
 from model.training.fact_words import HELD_FIRST, PLACE
-from model.training.losses import each_row_loss, row_scores
+from model.training.losses import best_rows, each_row_loss, picked_scores, row_scores
 from model.training.mixture import Mixture
-from model.training.needles import NeedleSettings, facts, needle_episode, plant, value, vocabulary_of
+from model.training.needles import NeedleSettings, Vocabulary, fact, facts, needle_episode, plant, value, vocabulary_of
 from model.training.questions import find_support, memory_question, prompt_question, read_questions
 from model.training.repeats import continuation, random_repeat
+from model.training.sayings import base_form, sayings_of
 from model.training.searches import question_about, search_in
 from tests.training.tiny import tiny_stage
 
@@ -87,6 +89,42 @@ def test_words_of_the_books_are_names_and_nouns_and_none_is_held_out() -> None:
     values = {value(rng, "place", False, found) for _ in range(60)}
     assert "lantern" in values
     assert values - {"lantern"} <= set(PLACE)
+
+
+SAID = (
+    "They ran. She looked at the sea. He tapped the old lantern, and he wondered why rain; she always asks for milk. "
+    "The letter had come from Anna. It has a house in Paris. Well, he took his hat."
+)
+
+
+def test_sayings_of_the_books_are_statements_and_questions_and_none_in_held_out_words() -> None:
+    found = {
+        one.statement: one.questions for one in sayings_of(SAID, ["sea", "lantern", "milk", "letter", "hat", "rain"])
+    }
+    assert set(found) == {
+        "{n} looked at the {v}.", "{n} tapped the old {v}.", "The {v} had come from {n}.", "{n} took his {v}."
+    }  # fmt: skip
+    assert "What did {n} look at?" in found["{n} looked at the {v}."]
+    assert "What had come from {n}?" in found["The {v} had come from {n}."]
+    assert "What did {n} take?" in found["{n} took his {v}."]
+
+
+@pytest.mark.parametrize(
+    ("past", "base"),
+    [("tapped", "tap"), ("called", "call"), ("moved", "move"), ("looked", "look"), ("took", "take"), ("was", "")],
+)
+def test_a_question_with_did_has_the_base_form(past: str, base: str) -> None:
+    assert base_form(past) == base
+
+
+def test_a_share_of_the_facts_is_told_in_sayings_and_still_holds_its_value() -> None:
+    words = Vocabulary(sayings=sayings_of(SAID, ["sea", "lantern", "letter", "hat"]), said=0.5)
+    rng, starts = random.Random(0), ("looked at", "tapped the", "had come from", "took his")
+    made = [fact(rng, "food", words=words) for _ in range(200)]
+    assert 70 < sum(any(start in one.sentence for start in starts) for one in made) < 130
+    assert all(one.answer in one.sentence and "{" not in one.sentence + one.question for one in made)
+    held = [fact(rng, "food", held=True, words=words) for _ in range(20)]
+    assert all("always asks for" in one.sentence for one in held)
 
 
 def test_look_alikes_share_their_kind_and_few_names_for_some_steps(words: Words, corpus: Corpus) -> None:
@@ -225,3 +263,18 @@ def test_scores_ignore_padded_query_tokens() -> None:
     mask[1, 3:] = 0
     padded = row_scores(queries, keys, mask)[1]
     assert torch.allclose(padded, row_scores(queries[1:, :3], keys, torch.ones(1, 3))[0])
+
+
+def test_the_best_rows_of_a_query_score_as_they_do_among_all() -> None:
+    generator = torch.Generator().manual_seed(0)
+    queries, keys = (torch.randn(*shape, generator=generator) for shape in ((3, 5, 8), (9000, 8)))
+    mask = (torch.rand(3, 5, generator=generator) < 0.7).float()
+    scores, best = row_scores(queries, keys, mask), best_rows(queries, keys, mask, 20)
+    assert torch.equal(best, scores.topk(20, 1).indices.sort(1).values)
+    assert torch.allclose(picked_scores(queries, keys[best], mask), scores.gather(1, best), atol=1e-6)
+
+
+def test_prompts_that_ask_nothing_are_no_wider_than_a_question(words: Words, corpus: Corpus) -> None:
+    stage = tiny_stage(mixture={"repeat": 1.0}, room=90, full_share=1.0, long_share=0.0)
+    assert Mixture(stage, words, corpus, [], 8).batch(0).prompt.shape[1] <= 48
+    assert Mixture(replace(stage, full_share=0.0), words, corpus, [], 8).batch(0).prompt.shape[1] > 48

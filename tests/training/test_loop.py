@@ -95,6 +95,16 @@ def test_keys_of_the_batch_learn_beside_those_of_the_bank(tmp_path: Path, source
     assert {f"retrievers.{layer}.{part}.0.weight" for layer in (0, 1) for part in ("query", "key")} <= learning
 
 
+def test_the_bank_holds_book_text_beside_the_facts_where_a_stage_wants_it(tmp_path: Path, sources: Sources) -> None:
+    filled = []
+    for texts in (0, 3):
+        run = new_run(tmp_path / str(texts), sources, mixture={"needle": 1.0}, bank_rows=10_000, bank_texts=texts)
+        batch_loss(run.model, run.mixture.batch(0), run.mixture, 0, run.bank)
+        filled.append(run.bank.filled)
+    assert filled[1] - filled[0] == 3 * 2 * run.model.config.memory_rows
+    assert not run.bank.valid.requires_grad
+
+
 def test_every_parameter_learns_in_a_full_step(tmp_path: Path, sources: Sources) -> None:
     run = new_run(tmp_path / "run", sources, mixture={"needle": 0.5, "continuation": 0.5}, full_share=1.0, batch=6)
     step = next(s for s in range(30) if (b := run.mixture.batch(s)).searches and len(b.lengths) == 2)
