@@ -16,9 +16,14 @@ from torch import Tensor
 
 from model.errors import CheckpointError
 from model.mplus import KeysValues, MPlus
+from model.row_formats import Coded, decode, decode_keys, encode, encode_keys
+from model.row_sizes import BITS, group_rows
+from model.scoring import Int8Keys, Keys
 
 HEADER_LIMIT = 16 * 1024 * 1024
-DTYPES = {"BF16": torch.bfloat16, "F16": torch.float16, "F32": torch.float32}
+DTYPES = {
+    "BF16": torch.bfloat16, "F16": torch.float16, "F32": torch.float32, "U8": torch.uint8, "I8": torch.int8,
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +44,72 @@ class ReadRows:
         """Rows [start, stop), without copying."""
         return ReadRows(self.keys[:, start:stop], self.values[:, start:stop], self.retrieval[:, start:stop])
 
+    @property
+    def row_format(self) -> str:
+        """Rows that are no codes are in the format that needs no name in a file."""
+        return "bf16"
+
+    def tensors(self) -> dict[str, Tensor]:
+        """What a shard file holds, by name; rows, or groups of rows, are the second dimension of each."""
+        return {name: getattr(self, name) for name in ReadRows.__slots__}
+
+    def gather(self, layer: int, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys and values (m, H_kv * hd) of rows (m,) of a layer, in any order."""
+        return self.keys[layer][rows], self.values[layer][rows]
+
+    def keys_to_score(self, layer: int) -> Keys:
+        """Retrieval keys of a layer, as they are stored: (n, h)."""
+        return self.retrieval[layer]
+
+    def widened(self) -> ReadRows:
+        """The same rows without codes."""
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class CodedRows:
+    """Rows of all layers in read form, in codes; gathering decodes the picked rows only.
+
+    retrieval: values (L, n, h), scales (L, n).
+    """
+
+    row_format: str
+    keys: Coded
+    values: Coded
+    retrieval: Int8Keys
+
+    def __len__(self) -> int:
+        return self.keys.codes.shape[1]
+
+    def part(self, start: int, stop: int) -> CodedRows:
+        """Rows [start, stop), without copying; both at borders of groups of rows."""
+        retrieval = Int8Keys(*(part[:, start:stop] for part in self.retrieval))
+        return CodedRows(self.row_format, self.keys.part(start, stop), self.values.part(start, stop), retrieval)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """What a shard file holds, by name; rows, or groups of rows, are the second dimension of each."""
+        return dict(zip(CODED_NAMES, (*self.keys, *self.values, *self.retrieval), strict=True))
+
+    def gather(self, layer: int, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys and values (m, H_kv * hd), float32, of rows (m,) of a layer, in any order."""
+        return decode(self.keys, self.row_format, layer, rows), decode(self.values, self.row_format, layer, rows)
+
+    def keys_to_score(self, layer: int) -> Keys:
+        """Retrieval keys of a layer, as they are stored: (n, h) in eight bits."""
+        return Int8Keys(self.retrieval.values[layer], self.retrieval.scales[layer])
+
+    def widened(self) -> ReadRows:
+        """All rows decoded, float32."""
+        layers, rows = range(len(self.keys.codes)), torch.arange(len(self))
+        keys, values = zip(*(self.gather(layer, rows) for layer in layers), strict=True)
+        return ReadRows(torch.stack(keys), torch.stack(values), decode_keys(self.retrieval))
+
+
+Rows = ReadRows | CodedRows
+CODED_NAMES = (
+    "keys", "keys.middles", "keys.scales", "values", "values.middles", "values.scales", "retrieval", "retrieval.scales",
+)  # fmt: skip
+
 
 def project(model: MPlus, rows: Tensor) -> ReadRows:
     """Read form of hidden rows (L, n, d), under the adapter that is active (it should be `read`)."""
@@ -55,33 +126,58 @@ def _project_layer(model: MPlus, index: int, rows: Tensor) -> tuple[Tensor, Tens
     return attention.k_proj(hidden), attention.v_proj(hidden), retrieval
 
 
-def as_stored(rows: ReadRows) -> ReadRows:
-    """Rows as a library holds them: on the host, bf16."""
-    return ReadRows(*(part.to("cpu", torch.bfloat16) for part in (rows.keys, rows.values, rows.retrieval)))
+def as_stored(rows: ReadRows, row_format: str = "bf16") -> Rows:
+    """Rows of one chunk as a library holds them: on the host, in one of the formats of `model.row_sizes`."""
+    if row_format == "bf16":
+        return ReadRows(*(part.to("cpu", torch.bfloat16) for part in (rows.keys, rows.values, rows.retrieval)))
+    group = group_rows(len(rows))
+    keys, values = (encode(part, row_format, group) for part in (rows.keys, rows.values))
+    return _on_host(CodedRows(row_format, keys, values, encode_keys(rows.retrieval)))
 
 
-def join(parts: Sequence[ReadRows]) -> ReadRows:
-    """Rows one after the other."""
-    return ReadRows(*(torch.cat([getattr(part, name) for part in parts], 1) for name in ReadRows.__slots__))
+def _on_host(rows: CodedRows) -> CodedRows:
+    return _coded(rows.row_format, {name: part.cpu() for name, part in rows.tensors().items()})
 
 
-def to_bytes(rows: ReadRows, metadata: dict[str, str] | None = None) -> bytes:
-    """A safetensors file; equal rows give equal bytes."""
+def join(parts: Sequence[Rows]) -> Rows:
+    """Rows of one format, one after the other."""
+    row_format, tensors = parts[0].row_format, [part.tensors() for part in parts]
+    assert all(part.row_format == row_format for part in parts), "a shard has one format"
+    return _rows(row_format, {name: torch.cat([one[name] for one in tensors], 1) for name in tensors[0]})
+
+
+def _rows(row_format: str, tensors: dict[str, Tensor]) -> Rows:
+    if row_format == "bf16":
+        return ReadRows(*(tensors[name] for name in ReadRows.__slots__))
+    return _coded(row_format, tensors)
+
+
+def _coded(row_format: str, tensors: dict[str, Tensor]) -> CodedRows:
+    parts = [tensors[name] for name in CODED_NAMES]
+    return CodedRows(row_format, Coded(*parts[:3]), Coded(*parts[3:6]), Int8Keys(*parts[6:]))
+
+
+def to_bytes(rows: Rows) -> bytes:
+    """A safetensors file; equal rows give equal bytes. Codes name their format in the file's metadata."""
     from safetensors.torch import save
 
-    tensors = {name: getattr(rows, name).contiguous() for name in ReadRows.__slots__}
-    return save(tensors, metadata=metadata)
+    metadata = None if rows.row_format == "bf16" else {"row_format": rows.row_format}
+    return save({name: part.contiguous() for name, part in rows.tensors().items()}, metadata=metadata)
 
 
-def from_bytes(data: bytes) -> ReadRows:
-    """The inverse of `to_bytes`."""
+def from_bytes(data: bytes) -> Rows:
+    """The inverse of `to_bytes`. Raises CheckpointError where the bytes are not a shard of rows."""
+    from safetensors import SafetensorError
     from safetensors.torch import load
 
-    tensors = load(data)
-    return ReadRows(*(tensors[name] for name in ReadRows.__slots__))
+    try:
+        size = int.from_bytes(data[:8], "little")
+        return _rows(_format(json.loads(data[8 : 8 + size])), load(data))
+    except (ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
+        raise CheckpointError(f"these bytes are no shard of memory rows: {error}") from error
 
 
-def map_rows(path: Path) -> ReadRows:
+def map_rows(path: Path) -> Rows:
     """Rows of a shard file, memory-mapped: pages are read when a question touches them.
 
     Raises CheckpointError where the file is not a shard of rows.
@@ -93,9 +189,19 @@ def map_rows(path: Path) -> ReadRows:
                 raise ValueError("header length")
             header = json.loads(file.read(size))
         storage = torch.UntypedStorage.from_file(str(path), shared=False, nbytes=path.stat().st_size)
-        return ReadRows(*(_mapped(storage, 8 + size, header[name]) for name in ReadRows.__slots__))
-    except (OSError, ValueError, KeyError, RuntimeError, TypeError) as error:
+        row_format = _format(header)
+        names = ReadRows.__slots__ if row_format == "bf16" else CODED_NAMES
+        return _rows(row_format, {name: _mapped(storage, 8 + size, header[name]) for name in names})
+    except (OSError, ValueError, KeyError, RuntimeError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{path.name} is not a readable shard of memory rows: {error}") from error
+
+
+def _format(header: dict) -> str:
+    """The format of the rows behind a safetensors header; those without a name are no codes."""
+    found = header.get("__metadata__", {}).get("row_format", "bf16")
+    if found not in BITS:
+        raise ValueError(f"rows in the unknown format {found!r}")
+    return found
 
 
 def _mapped(storage: torch.UntypedStorage, base: int, entry: dict) -> Tensor:
@@ -110,7 +216,7 @@ def _mapped(storage: torch.UntypedStorage, base: int, entry: dict) -> Tensor:
 class RowTable:
     """All rows of a view in order of birth, in blocks that may be memory-mapped; row numbers count through them."""
 
-    def __init__(self, blocks: Sequence[ReadRows]) -> None:
+    def __init__(self, blocks: Sequence[Rows]) -> None:
         self.blocks = [block for block in blocks if len(block)]
         ends = torch.tensor([len(block) for block in self.blocks], dtype=torch.long).cumsum(0)
         self.ends = ends
@@ -119,26 +225,33 @@ class RowTable:
     def __len__(self) -> int:
         return int(self.ends[-1]) if len(self.ends) else 0
 
-    def retrieval(self, layer: int) -> list[Tensor]:
-        """Retrieval keys of every block of a layer: (n_i, h) each."""
-        return [block.retrieval[layer] for block in self.blocks]
+    @property
+    def retrieval_width(self) -> int:
+        """h, the width of a retrieval key; there must be rows."""
+        keys = self.blocks[0].keys_to_score(0)
+        return (keys.values if isinstance(keys, Int8Keys) else keys).shape[1]
+
+    def retrieval(self, layer: int) -> list[Keys]:
+        """Retrieval keys of every block of a layer, as they are stored: (n_i, h) each."""
+        return [block.keys_to_score(layer) for block in self.blocks]
 
     def gather(self, layer: int, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Keys and values (len(rows), H_kv * hd) of row numbers in any order."""
+        """Keys and values (len(rows), H_kv * hd) of row numbers in any order; of codes these rows alone are decoded."""
+        assert len(rows), "gather needs at least one row"
         owner = torch.bucketize(rows, self.ends, right=True)
-        keys = values = None
+        places, keys, values = [], [], []
         for number in owner.unique().tolist():
-            block, here = self.blocks[number], (owner == number).nonzero()[:, 0]
-            local = rows[here] - self.starts[number]
-            if keys is None or values is None:
-                keys = block.keys.new_empty(len(rows), block.keys.shape[-1])
-                values = torch.empty_like(keys)
-            keys[here], values[here] = block.keys[layer][local], block.values[layer][local]
-        assert keys is not None, "gather needs at least one row"
-        assert values is not None
-        return keys, values
+            here = (owner == number).nonzero()[:, 0]
+            found = self.blocks[number].gather(layer, rows[here] - self.starts[number])
+            places.append(here)
+            keys.append(found[0])
+            values.append(found[1])
+        order = torch.cat(places).argsort()
+        return torch.cat(keys)[order], torch.cat(values)[order]
 
 
-def as_prefix(model: MPlus, keys: Tensor, values: Tensor) -> KeysValues:
-    """Stored rows (P, H_kv * hd) as the memory of a layer, in the model's format: (1, H_kv, P, hd)."""
-    return KeysValues(*(model.as_heads(part.to(model.device, model.dtype)[None]) for part in (keys, values)))
+def as_prefix(model: MPlus, keys: Tensor, values: Tensor, device: torch.device | None = None) -> KeysValues:
+    """Stored rows (P, H_kv * hd) as the memory of a layer, in the model's format and place (or in another): (1, H_kv,
+    P, hd)."""
+    here = model.device if device is None else device
+    return KeysValues(*(model.as_heads(part.to(here, model.dtype)[None]) for part in (keys, values)))

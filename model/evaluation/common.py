@@ -1,7 +1,7 @@
 """What all measurements share: held-out text, documents written into memory, answers, intervals, tables.
 
 Everything runs on the product's path: a checkpoint in its reading role, chunks written one behind the other from the
-learned start rows, rows in read form and bf16 as a library stores them, the same membership, the same reader.
+learned start rows, rows in read form and in the format of a library, the same membership, the same reader.
 """
 
 from __future__ import annotations
@@ -25,9 +25,10 @@ from model.checkpoint import Checkpoint, load
 from model.errors import ModelError
 from model.generate import Memory, Reader, RetrievalTrace, Sampling, continue_from
 from model.membership import Membership, ViewChunk, log_membership
-from model.memory import ReadRows, RowTable, as_stored, join, project
+from model.memory import ReadRows, Rows, RowTable, as_stored, join, project
 from model.mplus import MPlus
 from model.plain import is_plain, plain_llama
+from model.row_sizes import BITS, DEFAULT
 from model.tokenizer import TextTokenizer
 from model.training.data import row_indices
 from model.training.tokenizer import json_lines, plain
@@ -81,7 +82,7 @@ class Document:
     """
 
     name: str
-    rows: ReadRows
+    rows: Rows
     lengths: tuple[int, ...]
     hidden: Tensor | None = None
 
@@ -93,10 +94,13 @@ class Document:
 
 
 class Subject:
-    """The checkpoint that is measured. plain: a Llama without memory training, which cannot write latent memory."""
+    """The checkpoint that is measured, and the format of the rows that it writes.
 
-    def __init__(self, folder: Path, device: str = "auto", dtype: str = "auto") -> None:
-        self.plain = is_plain(folder)
+    plain: a Llama without memory training, which cannot write latent memory.
+    """
+
+    def __init__(self, folder: Path, device: str = "auto", dtype: str = "auto", row_format: str = DEFAULT) -> None:
+        self.plain, self.row_format = is_plain(folder), row_format
         self.checkpoint: Checkpoint = (
             plain_llama(folder, device, dtype) if self.plain else load(folder, "read", device, dtype)
         )
@@ -133,20 +137,20 @@ class Subject:
     @torch.inference_mode()
     def _rows(
         self, texts: Sequence[Sequence[int]], lengths: Sequence[int], kept: list[Tensor] | None = None
-    ) -> list[ReadRows]:
+    ) -> list[Rows]:
         """Rows of texts of equal length; their hidden rows (L, B, K, d), bf16, are put into `kept`."""
         if self.plain:
             raise ModelError("A Llama without memory training writes no latent memory.", "Use the method raw-kv.")
         newest = self.checkpoint.first_rows()[:, None].expand(-1, len(texts), -1, -1)
         chunks = torch.tensor([list(ids) for ids in texts], device=self.model.device).split(list(lengths), 1)
-        found: list[list[ReadRows]] = [[] for _ in texts]
+        found: list[list[Rows]] = [[] for _ in texts]
         for ids in chunks:
             newest, _ = self.writer.write(ids, newest)
             if kept is not None:
                 kept.append(newest.to("cpu", torch.bfloat16))
             for number, parts in enumerate(found):
                 rows = project(self.writer if self.writer.projector else self.model, newest[:, number])
-                parts.append(as_stored(rows))
+                parts.append(as_stored(rows, self.row_format))
         return [join(parts) for parts in found]
 
     def memory(self, documents: Sequence[Document]) -> Memory:
@@ -197,7 +201,7 @@ def pool_only(memory: Memory) -> Memory:
         return memory
     layers = enumerate(memory.membership.pool)
     keys, values = zip(*(memory.table.gather(layer, rows) for layer, rows in layers), strict=True)
-    retrieval = torch.zeros(len(keys), count, memory.table.blocks[0].retrieval.shape[-1], dtype=torch.bfloat16)
+    retrieval = torch.zeros(len(keys), count, memory.table.retrieval_width, dtype=torch.bfloat16)
     rows = ReadRows(torch.stack(keys), torch.stack(values), retrieval)
     return Memory(RowTable([rows]), Membership([torch.arange(count)] * len(keys), oldest=count))
 
@@ -262,6 +266,7 @@ def arguments(about: str | None, limit: int) -> argparse.ArgumentParser:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--dtype", default="auto")
+    parser.add_argument("--memory-dtype", default=DEFAULT, choices=list(BITS), help="how rows are kept")
     return parser
 
 
@@ -289,7 +294,7 @@ def run(measure: Callable[[Subject, argparse.Namespace], None], options: argpars
     """Load the checkpoint and measure; what the user can mend is one line on standard error and exit code 2."""
     torch.set_num_threads(options.threads)
     try:
-        measure(Subject(options.checkpoint, options.device, options.dtype), options)
+        measure(Subject(options.checkpoint, options.device, options.dtype, options.memory_dtype), options)
     except ModelError as error:
         print(f"{error.message} {error.remedy}".strip(), file=sys.stderr)
         raise SystemExit(2) from error

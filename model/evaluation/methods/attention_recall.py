@@ -30,7 +30,8 @@ class AttentionReader(Reader):
         query = mean_query(self.model, layer, hidden)
         found = [query.new_zeros(len(query), 0, dtype=torch.float32)]
         for block in self.memory.table.blocks:
-            for keys in block.keys[layer].split(TILE_ROWS):
+            for rows in torch.arange(len(block)).split(TILE_ROWS):
+                keys, _ = block.gather(layer, rows)
                 by_head = keys.to(query).unflatten(-1, query.shape)  # (n, H_kv, hd)
                 found.append(torch.einsum("nhd,hd->hn", by_head, query).float())
         return torch.cat(found, 1).cpu()

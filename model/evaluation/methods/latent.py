@@ -58,7 +58,7 @@ class Latent(Method):
     def bytes_held(self) -> dict[str, int]:
         """Rows in read form lie on the host; the pool's are on the device too."""
         rows = [document.rows for document in self.documents]
-        host = sum(part.nbytes for one in rows for part in (one.keys, one.values, one.retrieval))
+        host = sum(part.nbytes for one in rows for part in one.tensors().values())
         pool = sum(part.nbytes for layer in self.reader().pool for part in layer)
         return {"device": pool, "host": host, "disk": host}
 
