@@ -12,9 +12,9 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
-from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
 from model.adapters import using
+from model.bare import LlamaSizes, Rotary
 from model.config import MPlusConfig, from_official, to_dict
 from model.devices import cpu_has_bf16
 from model.errors import CheckpointError, DeviceError
@@ -79,7 +79,7 @@ def load(folder: Path, role: str | None = None, device: str = "auto", dtype: str
     Raises CheckpointError for a folder that is no such checkpoint, DeviceError for a device that is not there.
     """
     place, number_format = resolve(device, dtype)
-    config = read_config(folder)
+    config = read_config(folder, bare=role is not None)
     tensors = named_tensors(folder)
     background = _background(config, tensors)
     weights = {name: tensor for name, tensor in tensors.items() if not STATE.fullmatch(name)}
@@ -107,8 +107,11 @@ def resolve(device: str, dtype: str) -> tuple[torch.device, torch.dtype]:
     return torch.device(device), formats[dtype]
 
 
-def read_config(folder: Path) -> MPlusConfig:
-    """The configuration of a checkpoint folder; refuses what is no M+ checkpoint, saying what it lacks."""
+def read_config(folder: Path, bare: bool = False) -> MPlusConfig:
+    """The configuration of a checkpoint folder; refuses what is no M+ checkpoint, saying what it lacks.
+
+    bare: see `from_official`.
+    """
     path = folder / "config.json"
     try:
         raw = json.loads(path.read_text("utf-8"))
@@ -122,7 +125,7 @@ def read_config(folder: Path) -> MPlusConfig:
             "bias of new rows, the adapters for writing and reading, and the retriever.",
             "Use an M+ or MemoryLLM checkpoint, or train one with `mplus train`.",
         )
-    return from_official(raw)
+    return from_official(raw, bare)
 
 
 def weight_files(folder: Path) -> list[Path]:
@@ -220,9 +223,17 @@ def _build(config: MPlusConfig, tensors: dict[str, Tensor]) -> MPlus:
 def _restore_rotary(model: MPlus, device: torch.device) -> None:
     """Rotary frequencies are computed, not stored: anew in float32 after the move to another format."""
     with torch.device(device):
-        model.llama.model.rotary_emb = LlamaRotaryEmbedding(model.config.llama)
+        model.llama.model.rotary_emb = _rotary_of(model.config)
     if model.config.rope_bf16 or (model.config.published and model.dtype == torch.bfloat16):
         round_rotary_frequencies(model.llama)
+
+
+def _rotary_of(config: MPlusConfig) -> torch.nn.Module:
+    if isinstance(config.llama, LlamaSizes):
+        return Rotary(config.llama)
+    from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
+
+    return LlamaRotaryEmbedding(config.llama)
 
 
 def save(model: MPlus, folder: Path, dtype: torch.dtype = torch.bfloat16) -> None:

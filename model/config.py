@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from transformers import LlamaConfig
+from model.bare import LlamaSizes, plain_sizes
+
+if TYPE_CHECKING:
+    from transformers import LlamaConfig
 
 OFFICIAL_TARGETS = ("q_proj", "k_proj", "v_proj", "up_proj", "down_proj", "gate_proj")
 MEMORY_KEYS = (
@@ -30,7 +33,7 @@ class AdapterConfig:
 class MPlusConfig:
     """Everything that shapes an M+ model beyond its Llama."""
 
-    llama: LlamaConfig
+    llama: LlamaConfig | LlamaSizes  # sizes alone: for inference with fused layers, where transformers is not needed
     memory_rows: int  # K: rows that a chunk leaves in every layer
     pool_rows: int  # N: short-term rows of every layer
     recall_rows: int  # R: long-term rows recalled in every layer
@@ -71,14 +74,17 @@ class MPlusConfig:
         return self.layers * self.memory_rows * (2 * self.key_value_dim + self.retriever_dim)
 
 
-def from_official(raw: dict[str, Any]) -> MPlusConfig:
-    """Read a config.json of the published M+ and MemoryLLM checkpoints, or one that `to_dict` wrote."""
+def from_official(raw: dict[str, Any], bare: bool = False) -> MPlusConfig:
+    """Read a config.json of the published M+ and MemoryLLM checkpoints, or one that `to_dict` wrote.
+
+    bare: sizes alone of a Llama that is plain enough, for a model that will only compute with fused layers.
+    """
     ours = raw.get("mplus", {})
     rows = raw["num_tokens"]
     blocks, recalled = raw.get("num_blocks", 50), raw.get("num_ltm_blocks", 0)
     selector = raw.get("selector_hidden_dim", 256) if raw.get("add_selector", False) else 0
     return MPlusConfig(
-        llama=llama_config(raw),
+        llama=(plain_sizes(raw) if bare else None) or llama_config(raw),
         memory_rows=rows,
         pool_rows=(blocks - recalled) * rows,
         recall_rows=recalled * rows,
@@ -103,6 +109,8 @@ def from_official(raw: dict[str, Any]) -> MPlusConfig:
 
 def llama_config(raw: dict[str, Any]) -> LlamaConfig:
     """The stock Llama part of a config.json."""
+    from transformers import LlamaConfig
+
     ignored = (*MEMORY_KEYS, "model_type", "architectures", "transformers_version", "torch_dtype", "dtype")
     config = LlamaConfig(**{key: value for key, value in raw.items() if key not in ignored})
     config._attn_implementation = "sdpa"
@@ -124,6 +132,7 @@ def _adapters(raw: dict[str, Any]) -> AdapterConfig | None:
 
 def to_dict(config: MPlusConfig) -> dict[str, Any]:
     """A config.json in the published layout; what that layout cannot say stands under "mplus"."""
+    assert not isinstance(config.llama, LlamaSizes), "a bare model is for inference: it cannot be saved"
     raw = config.llama.to_diff_dict()
     raw.update(
         architectures=["MPlus"],

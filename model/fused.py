@@ -9,8 +9,8 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers import Cache
 
+from model.layer_cache import LayerCache
 from model.retriever import Retriever
 
 CHUNK_KEYS = 1024  # keys up to which attention on the CPU is two plain matrix products
@@ -47,7 +47,7 @@ class FusedLayer:
         self,
         hidden: Tensor,
         attention_mask: Tensor | None,
-        past_key_values: Cache,
+        past_key_values: LayerCache,
         position_embeddings: tuple[Tensor, Tensor],
         layer: int,
     ) -> Tensor:
@@ -55,7 +55,7 @@ class FusedLayer:
         batch, count, _ = hidden.shape
         flat = F.linear(self.norm(hidden, self.input_norm), self.qkv)
         heads = flat.view(batch, count, -1, self.head_dim).transpose(1, 2)  # (B, H + 2 H_kv, n, hd)
-        turned = _rotate(heads[:, : self.query_heads + self.heads], *position_embeddings)
+        turned = rotate(heads[:, : self.query_heads + self.heads], *position_embeddings)
         queries = turned[:, : self.query_heads]
         keys, values = past_key_values.update(
             turned[:, self.query_heads :], heads[:, self.query_heads + self.heads :], layer
@@ -91,7 +91,8 @@ def _one_matrix(linears: list[nn.Linear]) -> Tensor:
     return whole
 
 
-def _rotate(heads: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+def rotate(heads: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """RoPE on queries or keys (B, H, P, hd) with cos and sin (1, P, hd)."""
     first, second = heads.chunk(2, -1)
     return heads * cos[:, None] + torch.cat([-second, first], -1) * sin[:, None]
 

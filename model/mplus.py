@@ -8,17 +8,20 @@ a value that is passed in and handed back.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from transformers import Cache, DynamicCache, LlamaForCausalLM
-from transformers.models.llama.modeling_llama import rotate_half
 
 from model.adapters import READ, WRITE, add_adapters, lora_layers, merge, using
+from model.bare import BareLlama, LlamaSizes
 from model.config import MPlusConfig
-from model.fused import FusedLayer, Projector
+from model.fused import FusedLayer, Projector, rotate
+from model.layer_cache import GrowingLayer, LayerCache
 from model.retriever import Retriever
+
+if TYPE_CHECKING:
+    from transformers import LlamaForCausalLM
 
 
 class KeysValues(NamedTuple):
@@ -38,7 +41,7 @@ class MPlus(nn.Module):
         super().__init__()
         self.config = config
         width, layers = config.llama.hidden_size, config.layers
-        self.llama = LlamaForCausalLM(config.llama)
+        self.llama = llama_of(config)
         self.bos_embedding = nn.Parameter(torch.randn(layers, 1, width) * 0.02)
         self.new_memory_positional_emb = nn.Parameter(torch.zeros(1, 1, width))
         self.start_memory = nn.Parameter(torch.randn(layers, config.memory_rows, width) * 0.02)
@@ -114,7 +117,7 @@ class MPlus(nn.Module):
         self,
         hidden: Tensor,
         prefix_of: PrefixOf,
-        cache: Cache | None = None,
+        cache: LayerCache | None = None,
         before: Callable[[int, Tensor], Tensor] = lambda index, hidden: hidden,
     ) -> Iterator[Tensor]:
         """Run hidden (B, n, d) through the decoder behind a memory prefix; yields the output of every layer.
@@ -122,7 +125,8 @@ class MPlus(nn.Module):
         `before` may change what enters a layer. The bos row of each layer is put in front of the prefix here, and
         positions are counted from it, the same in all layers.
         """
-        cache = DynamicCache() if cache is None else cache
+        if cache is None:
+            cache = LayerCache([GrowingLayer() for _ in range(self.config.layers)])
         for index in range(self.config.layers):
             prefix = self._with_bos(index, prefix_of(index, hidden))
             if index == 0:
@@ -145,7 +149,7 @@ class MPlus(nn.Module):
         return self._frames[key]
 
     def step(
-        self, index: int, hidden: Tensor, mask: Tensor | None, cache: Cache, rotary: tuple[Tensor, Tensor]
+        self, index: int, hidden: Tensor, mask: Tensor | None, cache: LayerCache, rotary: tuple[Tensor, Tensor]
     ) -> Tensor:
         """One decoder layer on hidden (B, n, d) behind its cache: the stock layer, or its fused form."""
         if self.fused:
@@ -186,7 +190,7 @@ class MPlus(nn.Module):
             *(torch.cat([one.expand(batch, -1, -1, -1), many], 2) for one, many in zip(bos, prefix, strict=True))
         )
 
-    def read(self, ids: Tensor, prefix_of: PrefixOf, cache: Cache | None = None) -> Tensor:
+    def read(self, ids: Tensor, prefix_of: PrefixOf, cache: LayerCache | None = None) -> Tensor:
         """Hidden states of a prompt behind a memory: (B, n) -> (B, n, d), before the final norm."""
         *_, hidden = self.layers_behind(self.embed(ids), prefix_of, cache)
         return hidden
@@ -220,12 +224,16 @@ def visible(count: int, prefix: int, device: torch.device) -> Tensor | None:
     return torch.ones(count, prefix + count, dtype=torch.bool, device=device).tril(prefix)[None, None]
 
 
-def rotate(keys: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """RoPE on keys (B, H, P, hd) with cos and sin (1, P, hd)."""
-    return keys * cos[:, None] + rotate_half(keys) * sin[:, None]
+def llama_of(config: MPlusConfig) -> LlamaForCausalLM | BareLlama:
+    """The stock Llama, or, where the configuration has bare sizes, modules that only hold its weights."""
+    if isinstance(config.llama, LlamaSizes):
+        return BareLlama(config.llama)
+    from transformers import LlamaForCausalLM
+
+    return LlamaForCausalLM(config.llama)
 
 
-def round_rotary_frequencies(llama: LlamaForCausalLM) -> None:
+def round_rotary_frequencies(llama: LlamaForCausalLM | BareLlama) -> None:
     """Round the rotary frequencies to bf16, after their scaling: the published weights were trained so."""
     buffer = llama.model.rotary_emb.inv_freq
     buffer.copy_(buffer.to(torch.bfloat16))

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from model.checkpoint import fingerprint, load, read_config, resolve, save
+from model.bare import BareLlama, plain_sizes
+from model.checkpoint import build, fingerprint, load, named_tensors, read_config, resolve, save
 from model.errors import CheckpointError, DeviceError
 from tests.model.tiny import tiny_model, tokens
 
@@ -28,6 +29,40 @@ def test_a_saved_model_computes_the_same_after_loading(folder):
     ours, theirs = (model.write(tokens(9), model.start_rows(1))[0] for model in (after, before))
     torch.testing.assert_close(ours, theirs)
     assert after.config.window == 64
+
+
+@pytest.mark.parametrize("role", ["write", "read"])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_bare_llama_computes_what_the_stock_one_does(folder, role, dtype):
+    bare = load(folder, role, "cpu", dtype).model
+    stock = build(read_config(folder), named_tensors(folder), torch.device("cpu"), bare.dtype)
+    stock.specialise(role)
+    assert isinstance(bare.llama, BareLlama)
+    assert not isinstance(stock.llama, BareLlama)
+    assert torch.equal(bare.llama.model.rotary_emb.inv_freq, stock.llama.model.rotary_emb.inv_freq)
+    tolerance = {"rtol": 1e-5, "atol": 1e-5} if dtype == "float32" else {"rtol": 0.05, "atol": 0.05}
+    rows, hidden = bare.write(tokens(9), bare.start_rows(1))
+    torch.testing.assert_close((rows, hidden), stock.write(tokens(9), stock.start_rows(1)), **tolerance)
+    torch.testing.assert_close(bare.logits(hidden), stock.logits(hidden), **tolerance)
+    for layer in range(bare.config.layers):
+        torch.testing.assert_close(bare.query(layer, hidden), stock.query(layer, hidden), **tolerance)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"hidden_act": "gelu"},
+        {"attention_bias": True},
+        {"rope_parameters": {"rope_type": "linear", "rope_theta": 10000.0, "factor": 2.0}},
+        {"rope_parameters": None},
+        {"head_dim": None},
+        {"lora_config": {"r": 4, "lora_alpha": 8, "target_modules": ["q_proj"]}},
+    ],
+)
+def test_what_a_bare_llama_does_not_know_is_left_to_the_stock_one(folder, change):
+    raw = json.loads((folder / "config.json").read_text())
+    assert plain_sizes(raw) is not None
+    assert plain_sizes(raw | change) is None
 
 
 @pytest.mark.parametrize("adapters", [True, False])
