@@ -8,13 +8,14 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from transformers import Cache
-from transformers.cache_utils import DynamicLayer
 
 from model.adapters import READ, using
+from model.cache import roomy_cache
+from model.layer_cache import LayerCache
 from model.membership import Membership
 from model.memory import RowTable, as_prefix
 from model.mplus import KeysValues, MPlus
+from model.placement import EVERYTHING, Mover, Placement, Staged
 from model.retriever import chunk_strengths, oldest_first, scores, top_rows
 
 
@@ -43,84 +44,34 @@ class Prefilled(NamedTuple):
     """A prompt that was read: hidden states before the final norm (1, n, d), the cache, and what was recalled."""
 
     hidden: Tensor
-    cache: Cache
+    cache: LayerCache
     trace: RetrievalTrace
 
 
-class RoomyLayer(DynamicLayer):
-    """A cache layer with room for what comes: appending writes in place instead of copying the whole prefix."""
-
-    def __init__(self, room: int, dtype: torch.dtype | None = None) -> None:
-        super().__init__()
-        self.room, self.length, self.kept_dtype = room, 0, dtype
-        self.dropped = 0  # positions in front that are no longer held
-
-    def update(
-        self, key_states: Tensor, value_states: Tensor, *args: object, **kwargs: object
-    ) -> tuple[Tensor, Tensor]:
-        """Append (B, H, n, hd) and return everything so far; grows by half where the room is used up."""
-        if self.kept_dtype is not None:
-            key_states, value_states = key_states.to(self.kept_dtype), value_states.to(self.kept_dtype)
-        if not self.is_initialized:
-            self.lazy_initialization(key_states, value_states)
-            self._keys = self._values = key_states[:, :, :0]
-        end = self.length + key_states.shape[2]
-        if end > self._keys.shape[2]:
-            self._grow(key_states, max(end + self.room, end * 3 // 2 if self.length else 0))
-        self._keys[:, :, self.length : end] = key_states
-        self._values[:, :, self.length : end] = value_states
-        self.crop_to(end)
-        return self.keys, self.values
-
-    def _grow(self, like: Tensor, room: int) -> None:
-        for name in ("_keys", "_values"):
-            old = getattr(self, name)
-            new = like.new_empty(*like.shape[:2], room, like.shape[3])
-            new[:, :, : self.length] = old[:, :, : self.length]
-            setattr(self, name, new)
-
-    def crop_to(self, length: int) -> None:
-        """Forget everything behind a position."""
-        self.length = length
-        self.keys, self.values = self._keys[:, :, :length], self._values[:, :, :length]
-
-    def keep(self, rows: Tensor, room: int) -> None:
-        """Forget all but some positions, every key-value head its own: (H_kv, n), ascending.
-
-        Keys are rotated already, so what is appended next stands where it would have stood. `room` positions are kept
-        free behind what is kept.
-        """
-        index, count = rows[None, :, :, None].expand(-1, -1, -1, self.keys.shape[3]), rows.shape[1]
-        kept = self.keys.gather(2, index), self.values.gather(2, index)
-        self.room, self.dropped, self.length = room, self.dropped + self.length - count, 0
-        self._grow(self.keys, count + room)
-        self._keys[:, :, :count], self._values[:, :, :count] = kept
-        self.crop_to(count)
-
-
-def roomy_cache(model: MPlus, room: int) -> Cache:
-    """A cache of all layers; `room` positions are kept free behind the prefix.
-
-    On the CPU fused layers attend in float32: bf16 matrix kernels are compiled anew for every length there, which
-    costs more than a decoding step.
-    """
-    dtype = torch.float32 if model.fused and model.device.type == "cpu" else None
-    return Cache(layers=[RoomyLayer(room, dtype) for _ in range(model.config.layers)])
-
-
 class Reader:
-    """Answers behind one memory; pool rows are gathered once, long-term rows as a prompt recalls them."""
+    """Answers behind one memory; pool rows are gathered once, long-term rows as a prompt recalls them.
 
-    def __init__(self, model: MPlus, memory: Memory) -> None:
-        self.model, self.memory = model, memory
+    `placement` says what of it stays on the device; `mover` copies what does not.
+    """
+
+    def __init__(
+        self, model: MPlus, memory: Memory, placement: Placement = EVERYTHING, mover: Mover | None = None
+    ) -> None:
+        self.model, self.memory, self.placement = model, memory, placement
+        self.mover = Mover(model.device) if mover is None else mover
         self.recall_rows = model.config.recall_rows  # R
-        self.pool = [self._stored(layer, rows) for layer, rows in enumerate(memory.membership.pool)]
+        pool = (self._on_host(layer, rows) for layer, rows in enumerate(memory.membership.pool))
+        self.pool = Staged(pool, self.mover, placement.pool)
 
     def _stored(self, layer: int, rows: Tensor) -> KeysValues:
+        return KeysValues(*self.mover.move(self._on_host(layer, rows)).arrive())
+
+    def _on_host(self, layer: int, rows: Tensor) -> KeysValues:
+        host = torch.device("cpu")
         if not len(rows):
             empty = torch.zeros(0, self.model.config.key_value_dim)
-            return as_prefix(self.model, empty, empty)
-        return as_prefix(self.model, *self.memory.table.gather(layer, rows))
+            return as_prefix(self.model, empty, empty, host)
+        return as_prefix(self.model, *self.memory.table.gather(layer, rows), host)
 
     def _recall(self, layer: int, hidden: Tensor, trace: RetrievalTrace) -> Tensor:
         """Row numbers that the hidden states (1, n, d) entering a layer recall, in prefix order (spec, 5.2)."""
@@ -169,7 +120,7 @@ class Reader:
         `recalled`: nothing is searched for; the memory is what another prompt recalled.
         """
         trace = recalled or RetrievalTrace()
-        cache = roomy_cache(self.model, ids.shape[1] + room)
+        cache = roomy_cache(self.model, ids.shape[1] + room, None if self.placement.prefix else self.mover)
 
         def prefix_of(layer: int, hidden: Tensor) -> KeysValues:
             found = self._stored(layer, recalled.recalled[layer]) if recalled else self._recalled(layer, hidden, trace)
@@ -220,7 +171,7 @@ def _cyclic(membership: Membership, layer: int, count: int) -> Tensor:
 
 
 @torch.no_grad()
-def likelihoods_behind(model: MPlus, hidden: Tensor, cache: Cache, continuations: list[Tensor]) -> list[Tensor]:
+def likelihoods_behind(model: MPlus, hidden: Tensor, cache: LayerCache, continuations: list[Tensor]) -> list[Tensor]:
     """Log-likelihood of each token of continuations (m,) behind a prompt that was read: hidden (1, n, d), its cache.
 
     One pass each; the cache is left as it was.
@@ -237,13 +188,13 @@ def likelihoods_behind(model: MPlus, hidden: Tensor, cache: Cache, continuations
 
 
 @torch.no_grad()
-def decode(model: MPlus, ids: Tensor, cache: Cache) -> Tensor:
+def decode(model: MPlus, ids: Tensor, cache: LayerCache) -> Tensor:
     """Plain Llama steps behind a filled cache: (1, n) -> (1, n, d) before the final norm; nothing is recalled."""
     with using(model, READ):
         return _decode(model, ids, cache)
 
 
-def _decode(model: MPlus, ids: Tensor, cache: Cache) -> Tensor:
+def _decode(model: MPlus, ids: Tensor, cache: LayerCache) -> Tensor:
     length, count = cache.layers[0].length, ids.shape[1]
     hidden, position = model.embed(ids), length + cache.layers[0].dropped
     rotary = model.rotary(torch.arange(position, position + count, device=ids.device), hidden)
@@ -253,7 +204,7 @@ def _decode(model: MPlus, ids: Tensor, cache: Cache) -> Tensor:
     return hidden
 
 
-def continue_from(model: MPlus, last: Tensor, cache: Cache, sampling: Sampling) -> Iterator[Step]:
+def continue_from(model: MPlus, last: Tensor, cache: LayerCache, sampling: Sampling) -> Iterator[Step]:
     """Tokens after a prefill; `last` is the hidden state of the prompt's last token (1, 1, d)."""
     generator = torch.Generator(device="cpu").manual_seed(sampling.seed)
     for step in range(sampling.max_tokens):

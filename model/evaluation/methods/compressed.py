@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from model.cache import RoomyLayer
 from model.evaluation.methods.context import FullContext
-from model.generate import RoomyLayer
 from model.mplus import MPlus, rotate, visible
 
 VOTERS = 256  # queries whose attention weights are computed together

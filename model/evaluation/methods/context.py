@@ -11,8 +11,9 @@ from torch import Tensor
 from transformers import Cache
 
 from model.adapters import READ, using
+from model.cache import RoomyLayer, roomy_cache
 from model.evaluation.methods.method import DoesNotFit, Prompting
-from model.generate import Reader, RoomyLayer, roomy_cache
+from model.generate import Reader
 from model.mplus import KeysValues, MPlus
 
 TILE = 1024  # queries that attend at a time, so that no mask of n by n is made

@@ -13,9 +13,9 @@ from torch import Tensor
 from transformers import Cache
 
 from model.adapters import READ, using
+from model.cache import roomy_cache
 from model.evaluation.methods.attention_recall import mean_query
 from model.evaluation.methods.method import Method
-from model.generate import roomy_cache
 from model.memory import ReadRows, RowTable, as_prefix
 from model.mplus import KeysValues
 from model.plain import read_raw

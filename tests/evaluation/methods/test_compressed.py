@@ -6,12 +6,13 @@ import pytest
 import torch
 
 from model.adapters import READ, using
+from model.cache import RoomyLayer
 from model.evaluation.common import Subject
 from model.evaluation.methods import compressed, context
 from model.evaluation.methods.compressed import H2O, Compressed, SnapKV, attention_votes
 from model.evaluation.methods.context import FullContext, read_long
 from model.evaluation.methods.method import Budget, DoesNotFit
-from model.generate import RoomyLayer, decode
+from model.generate import decode
 from model.mplus import MPlus
 from tests.evaluation.methods.text_fakes import QUESTION, saved, strong_model
 from tests.model.tiny import tiny_model, tokens
