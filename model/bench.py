@@ -258,16 +258,19 @@ class _Shards:
 
 def flops(
     checkpoint: Path | None = None, random: str | None = None, lengths: str = FLOP_LENGTHS, prompt: int = 64,
-    new: int = 64,
+    new: int = 64, rows: int | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """FLOPs and bytes of every method at every length in tokens, and the paper's table with attention counted.
 
-    Only the configuration of a checkpoint is read. The paper's own figures stand beside the shape they are of.
+    Only the configuration of a checkpoint is read. The paper's own figures stand beside the shape they are of. `rows`:
+    the budget of a layer, as `mplus eval run --rows`. A plain Llama has no M+ columns and no latent methods.
     """
     from model.bench_length import parse_lengths
     from model.evaluation.flops import Asked, Held, comparison, paper_row
+    from model.plain import is_plain
 
     config = shape_config(random or "8b") if checkpoint is None else config_of(Path(checkpoint))
+    plain = checkpoint is not None and is_plain(Path(checkpoint))
     of_paper = shape_of(config) == shape_of(shape_config("8b"))
     wanted = parse_lengths(lengths)
     return {
@@ -275,8 +278,9 @@ def flops(
         "shape": shape_of(config),
         "prompt": prompt,
         "new": new,
-        "paper": [paper_row(config, tokens, of_paper) for tokens in wanted],
-        "lengths": [comparison(config, tokens, Asked(prompt, new), Held()) for tokens in wanted],
+        "rows": rows,
+        "paper": [] if plain else [paper_row(config, tokens, of_paper) for tokens in wanted],
+        "lengths": [comparison(config, tokens, Asked(prompt, new), Held(rows), plain) for tokens in wanted],
     }
 
 
@@ -342,7 +346,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("task", choices=("write", "generate", "length", "flops"))
     parser.add_argument("--checkpoint", type=Path)
     parser.add_argument("--random", "--shape", metavar="SHAPE", help=f"{', '.join(SHAPES)}, or {SHAPES['reference']}")
-    for name in ("--chunks", "--chunk-length", "--prompt", "--new", "--threads"):
+    for name in ("--chunks", "--chunk-length", "--prompt", "--new", "--threads", "--rows"):
         parser.add_argument(name, type=int)
     parser.add_argument("--lengths", help="of length and flops, in tokens, such as 2000,16k,2M (k is 1,024)")
     parser.add_argument("--folder", type=Path, help="of length: where the shards lie meanwhile")

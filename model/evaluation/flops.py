@@ -193,9 +193,15 @@ def full(shapes: Shapes, tokens: int, asked: Asked, held: Held) -> Cost:
 
 
 def truncated(shapes: Shapes, tokens: int, asked: Asked, held: Held) -> Cost:
-    """As much of the text as the window leaves room for."""
-    room = shapes.config.window - asked.prompt - asked.new if held.rows is None else held.rows
-    return full(shapes, max(0, min(tokens, room)), asked, held)
+    """As much of the text as the window, or the budget, leaves room for."""
+    return full(shapes, min(tokens, _room(shapes, asked, held)), asked, held)
+
+
+def _room(shapes: Shapes, asked: Asked, held: Held) -> int:
+    """Tokens of text that fit beside a prompt and its answer."""
+    most = shapes.config.window if held.rows is None else held.rows
+    positions = shapes.config.llama.max_position_embeddings - shapes.bos
+    return max(0, min(most, positions) - asked.prompt - asked.new)
 
 
 def evicting(shapes: Shapes, tokens: int, asked: Asked, held: Held) -> Cost:
@@ -204,15 +210,15 @@ def evicting(shapes: Shapes, tokens: int, asked: Asked, held: Held) -> Cost:
     Bytes are those that are kept; while a text is read the whole cache stands in memory.
     """
     most = shapes.config.pool_rows + shapes.config.recall_rows if held.rows is None else held.rows
-    kept, seen = min(tokens, most), tokens + shapes.bos
-    answer = shapes.behind(asked.prompt, seen) + shapes.decode(asked.new, kept + shapes.bos + asked.prompt)
-    return Cost(shapes.behind(tokens, shapes.bos), answer, kept * cache_bytes(shapes.config), tokens)
+    seen = tokens + shapes.bos
+    kept = min(seen + asked.prompt, most)  # the bos row and the prompt are pairs like others
+    answer = shapes.behind(asked.prompt, seen) + shapes.decode(asked.new, kept)
+    return Cost(shapes.behind(tokens, shapes.bos), answer, min(tokens, most) * cache_bytes(shapes.config), tokens)
 
 
 def _passages(shapes: Shapes, tokens: int, asked: Asked, held: Held) -> tuple[int, int]:
     """Tokens of a passage, and tokens of all passages that a prompt sees."""
-    room = max(1, shapes.config.window - asked.prompt - asked.new)
-    each = held.passage_tokens or max(1, min(4096, room // held.passages))
+    each = held.passage_tokens or max(1, _room(shapes, asked, held) // held.passages)
     return each, min(tokens, held.passages * each)
 
 
@@ -233,6 +239,16 @@ def embedded(shapes: Shapes, tokens: int, asked: Asked, held: Held) -> Cost:
     return Cost(read, plain.answer + finding, plain.held + count * shapes.width * VALUE_BYTES, tokens)
 
 
+def recurrent(shapes: Shapes, tokens: int, asked: Asked, held: Held) -> Cost:
+    """RMT: segments as long as chunks between m memory tokens that are read and m that are written; m is K here."""
+    config, count = shapes.config, shapes.config.memory_rows
+    segments = -(-tokens // config.chunk_tokens)
+    read = segments * shapes.behind(tokens / segments + 2 * count, shapes.bos) if segments else 0.0
+    prefix = shapes.bos + count + asked.prompt
+    answer = shapes.behind(count + asked.prompt, shapes.bos) + shapes.decode(asked.new, prefix)
+    return Cost(read, answer, count * shapes.width * VALUE_BYTES, tokens)
+
+
 def nothing(shapes: Shapes, tokens: int, asked: Asked, held: Held) -> Cost:
     """The prompt alone."""
     return full(shapes, 0, asked, held)
@@ -244,6 +260,7 @@ COSTS: dict[str, Callable[[Shapes, int, Asked, Held], Cost]] = {
     "memory-attn": by_attention,
     "knn": nearest,
     "raw-kv": raw_key_values,
+    "rmt": recurrent,
     "full-context": full,
     "truncate-first": truncated,
     "truncate-last": truncated,
@@ -254,6 +271,7 @@ COSTS: dict[str, Callable[[Shapes, int, Asked, Held], Cost]] = {
     "rag-dense": embedded,
     "no-context": nothing,
 }
+TRAINED = ("mplus-latent", "memoryllm", "memory-attn", "knn", "rmt")  # methods that need memory training
 
 
 # -------------------------------------------------------------------------------------------------------- comparisons
@@ -300,16 +318,24 @@ def paper_row(config: MPlusConfig, tokens: int, published: bool = False) -> dict
     return row
 
 
-def comparison(config: MPlusConfig, tokens: int, asked: Asked, held: Held) -> dict[str, Any]:
-    """Costs of every method at one length, and what equal bytes and equal FLOPs would buy full context."""
+def comparison(config: MPlusConfig, tokens: int, asked: Asked, held: Held, plain: bool = False) -> dict[str, Any]:
+    """Costs of every method at one length, and what equal bytes and equal FLOPs would buy full context.
+
+    `plain`: of a Llama without memory training, which has no latent rows to compare with.
+    """
     shapes = Shapes(config)
-    costs = {name: cost(shapes, tokens, asked, held) for name, cost in COSTS.items()}
+    costs = {
+        name: cost(shapes, tokens, asked, held) for name, cost in COSTS.items() if not plain or name not in TRAINED
+    }
+    methods = {
+        name: {"read": one.read, "answer": one.answer, "held_bytes": one.held, "tokens": one.tokens}
+        for name, one in costs.items()
+    }
+    if plain:
+        return {"tokens": tokens, "methods": methods}
     return {
         "tokens": tokens,
-        "methods": {
-            name: {"read": one.read, "answer": one.answer, "held_bytes": one.held, "tokens": one.tokens}
-            for name, one in costs.items()
-        },
+        "methods": methods,
         "cache_tokens_at_equal_bytes": cache_tokens_at_bytes(config, tokens),
         "full_context_tokens_at_equal_flops": full_tokens_at_flops(config, tokens, asked),
     }

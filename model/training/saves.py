@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -69,15 +70,19 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     }
 
 
-def read_optimizer(state: Path, optimizer: torch.optim.Optimizer) -> None:
-    """Give the optimizer the moments of a save."""
+def with_moments(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> dict[str, Any]:
+    """An optimizer's state dictionary with the moments that `optimizer_tensors` named."""
     whole = optimizer.state_dict()
     entries: dict[int, dict[str, Tensor]] = {}
-    for name, tensor in load_file(state / "optimizer.tensors").items():
+    for name, tensor in tensors.items():
         number, _, key = name.partition(".")
         entries.setdefault(int(number), {})[key] = tensor
-    whole["state"] = entries
-    optimizer.load_state_dict(whole)
+    return whole | {"state": entries}
+
+
+def read_optimizer(state: Path, optimizer: torch.optim.Optimizer) -> None:
+    """Give the optimizer the moments of a save."""
+    optimizer.load_state_dict(with_moments(optimizer, load_file(state / "optimizer.tensors")))
 
 
 def read_bank(state: Path) -> dict[str, Tensor]:

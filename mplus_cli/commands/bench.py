@@ -117,6 +117,9 @@ def flops(
     lengths: Lengths = None,
     prompt: Prompt = None,
     new: New = None,
+    rows: Annotated[
+        int | None, typer.Option("--rows", min=1, metavar="N", help="Key-value pairs a layer may hold, as in eval run.")
+    ] = None,
     as_json: common.Json = False,
 ) -> None:
     """Count FLOPs and bytes of every method at every length, attention included; nothing is run.
@@ -126,5 +129,5 @@ def flops(
     import model.bench
     from mplus_cli.evaluation import bench_tables
 
-    given = common.given(checkpoint=checkpoint, random=shape, lengths=lengths, prompt=prompt, new=new)
+    given = common.given(checkpoint=checkpoint, random=shape, lengths=lengths, prompt=prompt, new=new, rows=rows)
     bench_tables.flops(model.bench.flops(**given), as_json)

@@ -32,9 +32,11 @@ def _length_row(row: dict[str, Any]) -> list[str]:
 def flops(found: dict[str, Any], as_json: bool) -> None:
     """The paper's table, methods by length, and matched budgets; one JSON object as the last line."""
     if not as_json:
-        _paper(found["paper"])
-        terminal.out()
+        if found["paper"]:
+            _paper(found["paper"])
+            terminal.out()
         _methods(found["lengths"])
+    if not as_json and found["paper"]:
         terminal.out()
         head = ("tokens read", "cache tokens at equal bytes", "full-context tokens at equal FLOPs")
         rows = [(f"{row['tokens']:,}", f"{row['cache_tokens_at_equal_bytes']:,}",

@@ -94,12 +94,23 @@ def checkpoint_folder(folder: Path) -> Path:
     return folder
 
 
-def run_task(task: str, methods: Sequence[str], model: Path, data: Path, out: Path) -> int:
+def memory_tokens(model: Path, file: Path) -> Path:
+    """Memory tokens for `rmt`, seeded and untrained."""
+    import torch
+
+    from model.recurrent import learner, save_tokens
+
+    torch.manual_seed(0)
+    save_tokens(*learner(model, 4, 2), 2, model, file)
+    return file
+
+
+def run_task(task: str, methods: Sequence[str], model: Path, data: Path, out: Path, more: Sequence[str] = ()) -> int:
     """`mplus eval run` of one task into the run folder that all tasks share; its exit code."""
     from mplus_cli.main import execute
 
     words = ["-q", "eval", "run", "--model", model, "--data", data, "--out", out, "--tasks", task, "--limit", 1]
-    more = ["--lengths", LENGTH, "--device", "cpu", "--dtype", "float32", "--methods", ",".join(methods), "--debug"]
+    words += ["--lengths", LENGTH, "--device", "cpu", "--dtype", "float32", "--methods", ",".join(methods), "--debug"]
     return execute([str(word) for word in [*words, *more]])
 
 
@@ -117,8 +128,9 @@ def smoke(folder: Path, tasks: Sequence[str] = (), methods: Sequence[str] = ()) 
 
     tasks, methods = tasks or list(all_tasks()), methods or list(all_methods())
     data, model, out = data_folder(folder / "data"), checkpoint_folder(folder / "model"), folder / "run"
+    more = ["--rmt", str(memory_tokens(model, folder / "rmt.safetensors"))] if "rmt" in methods else []
     for task in tasks:
-        started, code = time.perf_counter(), run_task(task, methods, model, data, out)
+        started, code = time.perf_counter(), run_task(task, methods, model, data, out, more)
         print(f"{task}: exit code {code}, {time.perf_counter() - started:.1f} s", file=sys.stderr)
     return undone(out, tasks, methods)
 

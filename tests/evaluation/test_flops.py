@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 import torch
@@ -31,8 +32,12 @@ from model.evaluation.flops import (
 )
 from model.evaluation.methods import METHODS
 from model.evaluation.methods.attention_recall import MemoryAttention
-from model.evaluation.methods.latent import Latent, NoContext
-from model.evaluation.methods.method import Method
+from model.evaluation.methods.context import TruncateLast
+from model.evaluation.methods.knn import Nearest
+from model.evaluation.methods.latent import Latent, NoContext, PoolOnly
+from model.evaluation.methods.method import Budget, Method
+from model.evaluation.methods.raw_kv import RawKV
+from model.evaluation.methods.recurrent import Recurrent
 from model.generate import Sampling, continue_from
 from model.memory import project
 from tests.training.tiny import story
@@ -42,7 +47,7 @@ BIG = shape_config("8b")
 
 def counted(run: Callable[[], object]) -> int:
     """FLOPs that torch counts; attention as plain matrix products, which it knows."""
-    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH), torch.no_grad():
+    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH), torch.inference_mode():
         run()
     return counter.get_total_flops()
 
@@ -65,6 +70,34 @@ def test_an_answer_costs_what_torch_counts(subject: Subject, maker: type[Method]
     if maker is NoContext:
         wanted += shapes.retriever(len(prompt))  # the reader asks an empty memory, too
     assert counted(lambda: answer(subject, method, prompt, new)) == pytest.approx(wanted, rel=0.01)
+
+
+def test_recurrent_memory_tokens_cost_what_torch_counts(checkpoint: Path, subject: Subject, tmp_path: Path) -> None:
+    from model.recurrent import learner, save_tokens
+
+    count = subject.config.memory_rows
+    save_tokens(*learner(checkpoint, count, 0), 0, checkpoint, tmp_path / "rmt.safetensors")
+    method, prompt = Recurrent(subject, weights=tmp_path / "rmt.safetensors"), list(range(20, 33))
+    text = story(3, 20)
+    tokens = len(subject.tokenizer.encode(text))
+    cost = COSTS["rmt"](Shapes(subject.config, dense=True), tokens, Asked(len(prompt), 5), Held())
+    assert counted(lambda: method.read(text)) == pytest.approx(cost.read, rel=0.01)
+    assert counted(lambda: answer(method.subject, method, prompt, 5)) == pytest.approx(cost.answer, rel=0.01)
+
+
+@pytest.mark.parametrize("rows", [30, 60, 10**5])
+@pytest.mark.parametrize("maker", [Latent, PoolOnly, MemoryAttention, Nearest, RawKV, TruncateLast])
+def test_a_budget_costs_what_torch_counts(subject: Subject, maker: type[Method], rows: int) -> None:
+    method, prompt, new = maker(subject, Budget(rows=rows)), list(range(20, 28)), 5
+    method.read(story(3, 6))
+    method.prefill(prompt, new)  # gathers the pool, once for all questions
+    cost = COSTS[maker.name](
+        Shapes(subject.config, dense=True), len(method.held[0]), Asked(len(prompt), new), Held(rows)
+    )
+    whole = cost.answer
+    if maker is TruncateLast:
+        whole += cost.read  # the text is read with every question
+    assert counted(lambda: answer(subject, method, prompt, new)) == pytest.approx(whole, rel=0.05)
 
 
 @pytest.mark.parametrize("tokens", [8, 5])
