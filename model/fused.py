@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.layer_cache import LayerCache
+from model.matrices import FORMATS, Matrix
 from model.retriever import Retriever
 
 CHUNK_KEYS = 1024  # keys up to which attention on the CPU is two plain matrix products
@@ -19,19 +20,31 @@ CHUNK_KEYS = 1024  # keys up to which attention on the CPU is two plain matrix p
 class FusedLayer:
     """Stands in for one `LlamaDecoderLayer`, called with the same arguments."""
 
-    def __init__(self, layer: nn.Module, head_dim: int, eps: float) -> None:
+    def __init__(
+        self, layer: nn.Module, head_dim: int, eps: float, weights: str = "dense", device: torch.device | None = None
+    ) -> None:
+        """weights: a format of `model.matrices`; device: where the matrices go, as they are where none is named."""
         attention, mlp = layer.self_attn, layer.mlp
-        self.input_norm, self.post_norm, self.eps = (
-            layer.input_layernorm.weight,
-            layer.post_attention_layernorm.weight,
-            eps,
-        )
-        self.qkv = _one_matrix([attention.q_proj, attention.k_proj, attention.v_proj])
-        self.gate_up = _one_matrix([mlp.gate_proj, mlp.up_proj])
-        self.out, self.down = attention.o_proj.weight, mlp.down_proj.weight
-        self.head_dim = head_dim
+        place = attention.q_proj.weight.device if device is None else device
+
+        def matrix(weight: Tensor) -> Matrix:
+            return FORMATS[weights](weight.to(place))
+
+        norms = layer.input_layernorm.weight, layer.post_attention_layernorm.weight
+        (self.input_norm, self.post_norm), self.eps = (norm.to(place) for norm in norms), eps
         self.query_heads = attention.q_proj.weight.shape[0] // head_dim
         self.heads = attention.k_proj.weight.shape[0] // head_dim
+        self.qkv = matrix(_one_matrix([attention.q_proj, attention.k_proj, attention.v_proj]))
+        self.gate_up = matrix(_one_matrix([mlp.gate_proj, mlp.up_proj]))
+        self.out, self.down = matrix(attention.o_proj.weight), matrix(mlp.down_proj.weight)
+        if weights != "dense":
+            _forget([*attention.children(), *mlp.children()])
+        self.head_dim = head_dim
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the layer's matrices."""
+        return sum(matrix.nbytes for matrix in (self.qkv, self.gate_up, self.out, self.down))
 
     def norm(self, rows: Tensor, weight: Tensor) -> Tensor:
         """Root-mean-square norm of rows (..., d)."""
@@ -39,7 +52,7 @@ class FusedLayer:
 
     def project(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Keys before RoPE and values of memory rows: (B, P, d) -> two of (B, H_kv, P, hd)."""
-        both = F.linear(self.norm(rows, self.input_norm), self.qkv[self.query_heads * self.head_dim :])
+        both = self.qkv(self.norm(rows, self.input_norm), self.query_heads * self.head_dim)
         keys, values = both.unflatten(-1, (2, self.heads, self.head_dim)).permute(2, 0, 3, 1, 4)
         return keys, values
 
@@ -53,7 +66,7 @@ class FusedLayer:
     ) -> Tensor:
         """One decoder layer on hidden (B, n, d); mask (1, 1, n, P + n) additive, None for a single query."""
         batch, count, _ = hidden.shape
-        flat = F.linear(self.norm(hidden, self.input_norm), self.qkv)
+        flat = self.qkv(self.norm(hidden, self.input_norm))
         heads = flat.view(batch, count, -1, self.head_dim).transpose(1, 2)  # (B, H + 2 H_kv, n, hd)
         turned = rotate(heads[:, : self.query_heads + self.heads], *position_embeddings)
         queries = turned[:, : self.query_heads]
@@ -61,9 +74,9 @@ class FusedLayer:
             turned[:, self.query_heads :], heads[:, self.query_heads + self.heads :], layer
         )
         seen = self._attend(queries, keys, values, attention_mask)
-        hidden = hidden + F.linear(seen.transpose(1, 2).reshape(batch, count, -1), self.out)
-        gate, up = F.linear(self.norm(hidden, self.post_norm), self.gate_up).chunk(2, -1)
-        return hidden + F.linear(F.silu(gate) * up, self.down)
+        hidden = hidden + self.out(seen.transpose(1, 2).reshape(batch, count, -1))
+        gate, up = self.gate_up(self.norm(hidden, self.post_norm)).chunk(2, -1)
+        return hidden + self.down(F.silu(gate) * up)
 
     def _attend(self, queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> Tensor:
         """Grouped-query attention in the cache's format; for a chunk on the CPU two matrix products beat the kernel."""
@@ -78,6 +91,13 @@ class FusedLayer:
         if mask is not None:
             products = products.view(batch, heads, count, -1).add_(mask).view(products.shape)
         return torch.matmul(products.softmax(-1), values).view(batch, heads, count, dim)
+
+
+def _forget(linears: list[nn.Module]) -> None:
+    """Drop weights whose values are kept in another form."""
+    for linear in linears:
+        if isinstance(linear, nn.Linear):
+            linear.weight = nn.Parameter(linear.weight.new_empty(0), requires_grad=False)
 
 
 def _one_matrix(linears: list[nn.Linear]) -> Tensor:
@@ -116,6 +136,11 @@ class Projector:
         if isinstance(retrievers[0], Retriever) and isinstance(retrievers[0].key, nn.Sequential):
             self.second = torch.stack([retriever.key[2].weight.T for retriever in retrievers])  # (L, 2h, h)
         self.first = torch.stack([torch.cat(part).T for part in parts])  # (L, d, 2 kv + 2h)
+
+    def to(self, device: torch.device) -> None:
+        """Take its matrices to a device."""
+        self.norms, self.first = self.norms.to(device), self.first.to(device)
+        self.second = None if self.second is None else self.second.to(device)
 
     def __call__(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Hidden rows (L, n, d) -> keys, values (L, n, kv) and retrieval keys (L, n, h)."""

@@ -42,9 +42,9 @@ class MPlus(nn.Module):
         self.config = config
         width, layers = config.llama.hidden_size, config.layers
         self.llama = llama_of(config)
-        self.bos_embedding = nn.Parameter(torch.randn(layers, 1, width) * 0.02)
+        self.bos_embedding = nn.Parameter(nn.init.normal_(torch.empty(layers, 1, width), std=0.02))
         self.new_memory_positional_emb = nn.Parameter(torch.zeros(1, 1, width))
-        self.start_memory = nn.Parameter(torch.randn(layers, config.memory_rows, width) * 0.02)
+        self.start_memory = nn.Parameter(nn.init.normal_(torch.empty(layers, config.memory_rows, width), std=0.02))
         self.retrievers = nn.ModuleList(
             Retriever(width, config.retriever_dim, config.retriever_layers) if config.retriever_dim else nn.Identity()
             for _ in range(layers)
@@ -164,10 +164,12 @@ class MPlus(nn.Module):
         return torch.zeros(allowed.shape, dtype=self.dtype, device=self.device).masked_fill_(~allowed, -torch.inf)
 
     @torch.no_grad()
-    def specialise(self, role: str) -> None:
+    def specialise(self, role: str, weights: str = "dense", device: torch.device | None = None) -> None:
         """Fold the adapter of a role, "write" or "read", into the weights and compute with fused layers from now on.
 
-        Not reversible, and for inference only. A writer keeps a projector of the read adapter for its rows.
+        Not reversible, and for inference only. A writer keeps a projector of the read adapter for its rows. weights:
+        a format of `model.matrices`; matrices are taken to `device` one after the other, so that a model that fits it
+        in four bits only need never be there as a whole.
         """
         eps = self.config.llama.rms_norm_eps
         if role == WRITE or not self.lora_layers:
@@ -175,8 +177,21 @@ class MPlus(nn.Module):
                 self.projector = Projector(self.llama.model.layers, self.retrievers, eps)
         merge(self.llama.model, role)
         self.lora_layers = []
-        self.fused = [FusedLayer(layer, self.config.head_dim, eps) for layer in self.llama.model.layers]
+        place = self.device if device is None else device
+        self.fused = [
+            FusedLayer(layer.to(place) if weights == "dense" else layer, self.config.head_dim, eps, weights, place)
+            for layer in self.llama.model.layers
+        ]
+        self.to(place)
+        if self.projector is not None:
+            self.projector.to(place)
         self.bos_prefix = [self.project_layer(i, row[None]) for i, row in enumerate(self.bos_embedding)]
+
+    def weight_bytes(self) -> int:
+        """Bytes of all weights, in the form in which they are kept."""
+        inside = {id(p) for layer in self.llama.model.layers for p in layer.parameters() if p.ndim == 2}
+        rest = sum(p.nbytes for p in self.parameters() if not self.fused or id(p) not in inside)
+        return rest + sum(layer.nbytes for layer in self.fused)
 
     def _with_bos(self, index: int, prefix: KeysValues) -> KeysValues:
         if not self.config.bos_row:

@@ -78,7 +78,7 @@ def test_fused_weights_are_not_stored_twice():
     model = tiny_model()
     model.specialise(READ)
     layer = model.fused[0]
-    assert model.layer(0).self_attn.q_proj.weight.data_ptr() == layer.qkv.data_ptr()
+    assert model.layer(0).self_attn.q_proj.weight.data_ptr() == layer.qkv.weight.data_ptr()
 
 
 @pytest.mark.parametrize("chunks", [0, 1, 3, 30])

@@ -1,0 +1,59 @@
+"""Laws of four-bit weights: a quarter of the bytes, nearly the same layer; without bitsandbytes, a sentence."""
+
+import builtins
+
+import pytest
+import torch
+
+from model.errors import ModelError
+from model.matrices import Dense, FourBit
+from tests.model.tiny import tiny_model, tokens, write_chunks
+
+
+def test_a_dense_matrix_gives_the_outputs_from_a_number_on() -> None:
+    weight, rows = torch.randn(6, 4), torch.randn(3, 4)
+    matrix = Dense(weight)
+    assert torch.allclose(matrix(rows, 2), matrix(rows)[:, 2:], atol=1e-6)
+    assert matrix.nbytes == weight.nbytes
+
+
+def test_four_bits_are_near_the_weights_and_take_an_eighth_of_float32() -> None:
+    weight, rows = torch.randn(128, 256), torch.randn(3, 256)
+    dense, small = Dense(weight), FourBit(weight)
+    assert (small(rows) - dense(rows)).norm() < 0.15 * dense(rows).norm()
+    assert torch.equal(small(rows, 100), small(rows)[:, 100:])
+    assert small.nbytes <= dense.nbytes * (1 / 8 + 1 / 64)
+
+
+def test_a_model_in_four_bits_keeps_no_wide_matrix_and_writes_nearly_the_same_rows() -> None:
+    dense, small = tiny_model(), tiny_model()
+    dense.specialise("write")
+    small.specialise("write", "nf4")
+    assert small.weight_bytes() < dense.weight_bytes()
+    assert not any(part.numel() for layer in small.llama.model.layers for part in layer.parameters() if part.ndim == 2)
+    one, other = (torch.stack(write_chunks(model, [8, 8])) for model in (dense, small))
+    assert (one - other).norm() < 0.4 * one.norm()
+
+
+def test_weight_bytes_are_those_of_the_parameters_fused_or_not() -> None:
+    model = tiny_model()
+    whole = sum(part.nbytes for part in model.parameters())
+    assert model.weight_bytes() == whole
+    model.specialise("read")
+    assert model.weight_bytes() == whole
+    with torch.no_grad():
+        assert model.read(tokens(4), lambda layer, hidden: model.project_layer(layer, hidden[:, :0])).isfinite().all()
+
+
+def test_without_bitsandbytes_four_bits_are_refused_with_a_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = builtins.__import__
+
+    def missing(name: str, *rest: object, **more: object) -> object:
+        if name == "bitsandbytes":
+            raise ImportError(name)
+        return real(name, *rest, **more)
+
+    monkeypatch.setattr(builtins, "__import__", missing)
+    with pytest.raises(ModelError, match="bitsandbytes") as refused:
+        FourBit(torch.randn(4, 64))
+    assert "nf4" in refused.value.remedy
