@@ -16,7 +16,7 @@ from model.training.searches import cloze_episode, searches_for
 from model.training.stages import Stage
 
 ALIKE_STEPS = 6  # steps in a row whose facts are of one kind: as many as fill a bank
-ALIKE_NAMES = 60  # first names, and last names, of the people in them
+ALIKE_NAMES = 24  # first names, and last names, of the people in them
 FREE_ROOM = (
     48  # tokens of a prompt that asks nothing, where each question is a prompt of its own: all are as wide as one
 )
