@@ -57,7 +57,8 @@ class Rotary(nn.Module):
 
     def __init__(self, sizes: LlamaSizes) -> None:
         super().__init__()
-        speeds = torch.arange(0, sizes.head_dim, 2).float() / sizes.head_dim
+        # on the processor, wherever the weights are: no arithmetic on the meta device, which imports a compiler
+        speeds = torch.arange(0, sizes.head_dim, 2, device="cpu").float() / sizes.head_dim
         self.register_buffer("inv_freq", 1.0 / sizes.rope_theta**speeds, persistent=False)
 
     @torch.no_grad()

@@ -5,13 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from model.adapters import using
 from model.bare import LlamaSizes, Rotary
@@ -199,8 +202,23 @@ def _background(config: MPlusConfig, tensors: dict[str, Tensor]) -> Background |
     )
 
 
+class Unfilled(TorchFunctionMode):
+    """Modules made within it get no first values: a file fills them.
+
+    Random numbers on the meta device would import torch's compiler, which takes as long as importing torch.
+    """
+
+    def __torch_function__(
+        self, function: Callable[..., Any], types: object, args: tuple = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        known = kwargs or {}
+        if getattr(function, "__module__", None) == "torch.nn.init":
+            return args[0] if args else known["tensor"]
+        return function(*args, **known)
+
+
 def _build(config: MPlusConfig, tensors: dict[str, Tensor]) -> MPlus:
-    with torch.device("meta"):
+    with torch.device("meta"), Unfilled():
         model = MPlus(config)
     if config.llama.tie_word_embeddings and "llama.lm_head.weight" not in tensors:
         tensors["llama.lm_head.weight"] = tensors["llama.model.embed_tokens.weight"]
@@ -223,7 +241,7 @@ def _build(config: MPlusConfig, tensors: dict[str, Tensor]) -> MPlus:
 def _restore_rotary(model: MPlus, device: torch.device) -> None:
     """Rotary frequencies are computed, not stored: anew in float32 after the move to another format."""
     with torch.device(device):
-        model.llama.model.rotary_emb = _rotary_of(model.config)
+        model.llama.model.rotary_emb = _rotary_of(model.config).to(device)
     if model.config.rope_bf16 or (model.config.published and model.dtype == torch.bfloat16):
         round_rotary_frequencies(model.llama)
 

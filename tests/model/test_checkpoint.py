@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -63,6 +65,25 @@ def test_what_a_bare_llama_does_not_know_is_left_to_the_stock_one(folder, change
     raw = json.loads((folder / "config.json").read_text())
     assert plain_sizes(raw) is not None
     assert plain_sizes(raw | change) is None
+
+
+def test_a_plain_model_is_loaded_and_asked_without_importing_transformers(folder):
+    program = f"""
+import sys
+from pathlib import Path
+import torch
+from model.checkpoint import load
+from model.generate import Reader, Sampling, Memory
+from model.membership import log_membership
+from model.memory import RowTable
+model = load(Path({str(folder)!r}), "read", "cpu", "float32").model
+memory = Memory(RowTable([]), log_membership([], model.config.layers, 8, 32))
+assert len(list(Reader(model, memory).generate(torch.ones(1, 3, dtype=torch.long), Sampling(4)))) == 4
+heavy = {{"transformers", "peft", "sympy", "torch._dynamo"}} & set(sys.modules)
+assert not heavy, heavy
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("adapters", [True, False])
