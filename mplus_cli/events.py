@@ -261,18 +261,23 @@ class Answered:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A possible next event: mean log-likelihood per token (nats), and its share after softmax over the candidates."""
+    """A possible next event: mean log-likelihood per token (nats), and its share after softmax over the candidates.
+
+    `alone`: the same likelihood without any past, which is taken off before the softmax; None for proposals.
+    """
 
     text: str
     log_likelihood: float
     probability: float
     sources: tuple[Source, ...] = ()
+    alone: float | None = None
 
     def to_json(self) -> Json:
         """An entry of `candidates`."""
         return {
             "text": self.text,
             "log_likelihood": self.log_likelihood,
+            "log_likelihood_alone": self.alone,
             "probability": self.probability,
             "sources": [source.to_json() for source in self.sources],
         }

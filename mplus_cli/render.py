@@ -279,7 +279,8 @@ def ranked(events: Iterable[NextEvent], as_json: bool) -> Ranked:
         return result
     for number, candidate in enumerate(result.candidates, 1):
         terminal.out(f"{number:>2}  {candidate.probability:>4.0%}  {terminal.one_line(candidate.text)}", style="bold")
-        terminal.out(f"          {candidate.log_likelihood:.3f} nats per token", style="dim")
+        alone = "" if candidate.alone is None else f", {candidate.alone:.3f} without the past"
+        terminal.out(f"          {candidate.log_likelihood:.3f} nats per token{alone}", style="dim")
         for source in candidate.sources:
             terminal.out(f"          {terminal.one_line(place_words(source))}", style="cyan")
     sources(result.sources)

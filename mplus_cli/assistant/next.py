@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from math import exp
 from typing import TYPE_CHECKING
 
 from mplus_cli.assistant.engine import translated, until_stop
+from mplus_cli.assistant.view import View, memory_of, reader_of
 from mplus_cli.events import Candidate, NextEvent, NextOptions, Ranked, Recalled, Source, Timing
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from model.generate import Reader
     from mplus_cli.assistant.ask import Session, Sight
 
 CONTEXT_TOKENS = 160  # of the text before a reading position
+NEWLINE = "\n"  # the prompt behind which a candidate is scored on its own
 
 
 def next_events(session: Session, options: NextOptions) -> Iterator[NextEvent]:
@@ -54,21 +57,36 @@ def finished(event: str) -> str:
 
 
 def rank(session: Session, sight: Sight, ids: Tensor, options: NextOptions) -> tuple[Candidate, ...]:
-    """Candidates by mean log-likelihood per token after the past, likeliest first."""
+    """Candidates by what the past adds to their likelihood, likeliest first.
+
+    That is their mean log-likelihood per token after the past, less the one behind nothing (Holtzman et al., arXiv
+    2104.08315): common words are likely anywhere.
+    """
+    means = likelihoods(session, sight.reader, ids, options.candidates)
+    alone = likelihoods(session, nothing(session), session.encode(NEWLINE, 0), options.candidates)
+    gains = [mean - base for mean, base in zip(means, alone, strict=True)]
+    weights = [exp(gain - max(gains)) for gain in gains]
+    ranked = [
+        (gain, Candidate(text, round(mean, 4), round(weight / sum(weights), 4),
+                         candidate_sources(session, sight, text, options), round(base, 4)))
+        for text, mean, base, gain, weight in zip(options.candidates, means, alone, gains, weights, strict=True)
+    ]  # fmt: skip
+    return tuple(candidate for _, candidate in sorted(ranked, key=lambda one: -one[0]))
+
+
+def likelihoods(session: Session, reader: Reader, ids: Tensor, candidates: Sequence[str]) -> list[float]:
+    """Mean log-likelihood per token of candidates behind a prompt (1, n)."""
     import torch
 
-    tokens = [session.engine.tokenizer.encode(f" {finished(text)}") for text in options.candidates]
+    tokens = [session.engine.tokenizer.encode(f" {finished(text)}") for text in candidates]
     tensors = [torch.tensor(one, device=ids.device) for one in tokens]
-    means = [float(values.mean()) for values in sight.reader.likelihoods(ids, tensors)]
-    highest = max(means)
-    weights = [exp(mean - highest) for mean in means]
-    ranked = [
-        Candidate(
-            text, round(mean, 4), round(weight / sum(weights), 4), candidate_sources(session, sight, text, options)
-        )
-        for text, mean, weight in zip(options.candidates, means, weights, strict=True)
-    ]
-    return tuple(sorted(ranked, key=lambda one: -one.log_likelihood))
+    return [float(values.mean()) for values in reader.likelihoods(ids, tensors)]
+
+
+def nothing(session: Session) -> Reader:
+    """A reader that remembers nothing."""
+    memory, _ = memory_of(session.library, View(()), session.engine)
+    return reader_of(session.engine, memory)
 
 
 def candidate_sources(session: Session, sight: Sight, text: str, options: NextOptions) -> tuple[Source, ...]:

@@ -211,14 +211,17 @@ def last_of(session: Session, **options: object) -> Ranked:
     return last
 
 
-def test_candidate_events_are_ranked_by_mean_likelihood(library, model):
+def test_candidate_events_are_ranked_by_what_the_past_adds_to_their_likelihood(library, model):
     session = Session("novels", world.settings(model))
     events = ("Anna leaves.", "Boris marries Clara in Rome.", "Nothing.")
     ranked = last_of(session, after=("Anna lives in Paris",), candidates=events)
     again = last_of(session, after=("Anna lives in Paris",), candidates=events[::-1])
     session.close()
-    means = [one.log_likelihood for one in ranked.candidates]
-    assert means == sorted(means, reverse=True)
+    gains = [one.log_likelihood - one.alone for one in ranked.candidates]
+    assert gains == sorted(gains, reverse=True)
+    assert len({one.alone for one in ranked.candidates}) == 3
+    again_alone = {one.text: one.alone for one in again.candidates}
+    assert again_alone == {one.text: one.alone for one in ranked.candidates}
     assert abs(sum(one.probability for one in ranked.candidates) - 1) < 1e-3
     assert [one.text for one in ranked.candidates] == [one.text for one in again.candidates]
     assert not ranked.proposed
