@@ -1,13 +1,12 @@
 """What runs found: scores with intervals, paired differences with verdicts, means over tasks, counts of misfits.
 
-Everything is computed from run folders as `suite.py` writes them. Intervals are 95 %: Wilson's for scores that are 0 or
-1, percentile bootstrap over items for others. A difference whose interval holds 0 is no difference that was shown.
+Everything is computed from run folders as `suite.py` writes them. Intervals are 95 %, over texts where several
+questions are about one (`clusters.py`). A difference whose interval holds 0 is no difference that was shown.
 """
 
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,14 +15,13 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-import numpy as np
-
 from model.errors import ModelError
-from model.evaluation.common import ROUNDS, Estimate, ratio, wilson
+from model.evaluation.clusters import Scores, bootstrapped, estimate_of, mean, mean_of_means
+from model.evaluation.common import Estimate
 from model.evaluation.metrics import METRICS
 from model.evaluation.suite import PREDICTIONS, RUN, Prediction
 
-FEWEST = 6  # items that must differ before a verdict: with fewer even a sign test cannot reach 5 %
+FEWEST = 6  # texts that must differ before a verdict: with fewer even a sign test cannot reach 5 %
 BETTER, WORSE, UNDECIDED = "better", "worse", "no difference shown"
 NUMBER_AT_END = re.compile(r"(?:^|.*\s)(\d+(?:\.\d+)?)$")
 ItemKey = tuple[str, ...]
@@ -63,13 +61,18 @@ class Outcome:
     unit: ItemKey
     prediction: Prediction
 
+    @property
+    def text(self) -> str:
+        """What items about the same text share; of a line that does not say it, the item itself."""
+        return self.prediction.text or "\0".join(self.unit)
+
 
 @dataclass(frozen=True, slots=True)
 class Result:
     """Scores of a method over the items of a task, or of one group of it.
 
     unfit: items whose texts the method cannot hold. They count as 0 where more is better; they are left out elsewhere.
-    read_s, answer_s: medians. bytes: the most that was held, by place.
+    texts: how many the items are about. read_s, answer_s: medians. bytes: the most that was held, by place.
     """
 
     task: str
@@ -77,6 +80,7 @@ class Result:
     group: str
     metric: str
     estimate: Estimate
+    texts: int
     unfit: int
     read_s: float
     answer_s: float
@@ -209,18 +213,6 @@ def at_positions(found: Sequence[Outcome]) -> list[Outcome]:
 # ------------------------------------------------------------------------------------------------------------ scoring
 
 
-def estimate_of(scores: Sequence[float], metric: str) -> Estimate:
-    """Mean with its interval: Wilson's where every score is 0 or 1; none where others are all equal."""
-    if metric != "bits per byte" and all(score in (0.0, 1.0) for score in scores):
-        return wilson(int(sum(scores)), len(scores))
-    return bootstrapped(ratio(scores))
-
-
-def bootstrapped(found: Estimate) -> Estimate:
-    """An estimate whose interval is nan where draws of equal values left it no width."""
-    return replace(found, low=math.nan, high=math.nan) if found.low == found.high else found
-
-
 def counted(found: Iterable[Outcome], note: TaskNote) -> list[Outcome]:
     """Outcomes that enter a mean: a text that did not fit scores 0, which says nothing where less is better."""
     return [one for one in found if note.higher or one.prediction.fits]
@@ -237,12 +229,14 @@ def results(found: Sequence[Outcome], notes: Mapping[str, TaskNote], by_group: b
 def _result(key: tuple[str, str, str], some: Sequence[Outcome], note: TaskNote) -> Result:
     task, method, group = key
     places = {place for one in some for place in one.prediction.bytes}
+    scores = scores_of(counted(some, note))
     return Result(
         task,
         method,
         group,
         note.metric,
-        estimate_of([one.prediction.score for one in counted(some, note)], note.metric),
+        estimate_of(scores, note.metric),
+        len(set(scores.texts)),
         sum(not one.prediction.fits for one in some),
         median(one.prediction.read_s for one in some),
         median(one.prediction.answer_s for one in some),
@@ -250,8 +244,16 @@ def _result(key: tuple[str, str, str], some: Sequence[Outcome], note: TaskNote) 
     )
 
 
+def scores_of(found: Iterable[Outcome]) -> Scores:
+    """The scores of outcomes, with their texts."""
+    scores = Scores()
+    for one in found:
+        scores.add(one.prediction.score, one.text)
+    return scores
+
+
 def verdict(difference: Estimate, differing: int, higher: bool) -> str:
-    """What a difference shows; nothing where its interval holds 0 or too few items differ."""
+    """What a difference shows; nothing where its interval holds 0 or too few texts differ."""
     if differing < FEWEST or not (difference.low > 0 or difference.high < 0):
         return UNDECIDED
     return BETTER if (difference.value > 0) == higher else WORSE
@@ -267,46 +269,30 @@ def differences(
     paired = pairs(found, notes, against, by_group)
     return [
         Difference(
-            task, method, against, group, some := ratio(values), verdict(some, _differing(values), notes[task].higher)
+            task, method, against, group, some := mean(scores), verdict(some, scores.differing(), notes[task].higher)
         )
-        for (task, method, group), values in paired.items()
+        for (task, method, group), scores in paired.items()
     ]
-
-
-def _differing(values: Sequence[float]) -> int:
-    return sum(value != 0 for value in values)
 
 
 def pairs(
     found: Sequence[Outcome], notes: Mapping[str, TaskNote], against: str, by_group: bool = False
-) -> dict[tuple[str, str, str], list[float]]:
+) -> dict[tuple[str, str, str], Scores]:
     """Differences of scores, item by item, for every (task, method, group)."""
     methods = list(dict.fromkeys(one.method for one in found))
     if against not in methods:
         raise ModelError(f"no run has the method {against}", f"there are {', '.join(methods)}")
     kept = [one for task, note in notes.items() for one in counted((o for o in found if o.task == task), note)]
     opponent = {(one.task, one.unit): one.prediction.score for one in kept if one.method == against}
-    paired: dict[tuple[str, str, str], list[float]] = defaultdict(list)
+    paired: dict[tuple[str, str, str], Scores] = defaultdict(Scores)
     for one in kept:
         if one.method != against and (one.task, one.unit) in opponent:
             group = one.prediction.group if by_group else ""
-            paired[one.task, one.method, group].append(one.prediction.score - opponent[one.task, one.unit])
+            paired[one.task, one.method, group].add(one.prediction.score - opponent[one.task, one.unit], one.text)
     return dict(paired)
 
 
 # -------------------------------------------------------------------------------------------------------------- means
-
-
-def mean_of_means(groups: Sequence[Sequence[float]], seed: int = 0) -> Estimate:
-    """Mean of the means of several samples, with a bootstrap interval that draws within each sample."""
-    samples = [np.asarray(one, float) for one in groups]
-    if not samples or not all(len(one) for one in samples):
-        return Estimate(math.nan, math.nan, math.nan, 0)
-    rng = np.random.default_rng(seed)
-    drawn = [one[rng.integers(len(one), size=(ROUNDS, len(one)))].mean(1) for one in samples]
-    low, high = np.percentile(np.mean(drawn, 0), [2.5, 97.5])
-    value = float(np.mean([one.mean() for one in samples]))
-    return Estimate(value, min(value, float(low)), max(value, float(high)), sum(map(len, samples)))
 
 
 def shared_tasks(found: Sequence[Outcome], notes: Mapping[str, TaskNote]) -> list[str]:
@@ -318,10 +304,10 @@ def shared_tasks(found: Sequence[Outcome], notes: Mapping[str, TaskNote]) -> lis
 
 def means(found: Sequence[Outcome], notes: Mapping[str, TaskNote]) -> list[Mean]:
     """Mean over the shared tasks of every method."""
-    tasks, scores = shared_tasks(found, notes), defaultdict[str, dict[str, list[float]]](dict)
+    tasks, scores = shared_tasks(found, notes), defaultdict[str, dict[str, Scores]](dict)
     for one in found:
         if one.task in tasks:
-            scores[one.method].setdefault(one.task, []).append(one.prediction.score)
+            scores[one.method].setdefault(one.task, Scores()).add(one.prediction.score, one.text)
     return [
         Mean(method, tuple(tasks), bootstrapped(mean_of_means(list(some.values())))) for method, some in scores.items()
     ]
@@ -330,15 +316,17 @@ def means(found: Sequence[Outcome], notes: Mapping[str, TaskNote]) -> list[Mean]
 def mean_differences(found: Sequence[Outcome], notes: Mapping[str, TaskNote], against: str) -> list[Difference]:
     """Every other method minus `against` in the mean over the shared tasks, paired item by item."""
     tasks = shared_tasks(found, notes)
-    by_method: dict[str, list[list[float]]] = defaultdict(list)
-    for (task, method, _), values in pairs(found, notes, against).items():
+    by_method: dict[str, list[Scores]] = defaultdict(list)
+    for (task, method, _), scores in pairs(found, notes, against).items():
         if task in tasks:
-            by_method[method].append(values)
+            by_method[method].append(scores)
     made = []
     for method, some in by_method.items():
         if len(some) == len(tasks):  # both did the same items of each
             estimate = mean_of_means(some)
             made.append(
-                Difference("mean", method, against, "", estimate, verdict(estimate, sum(map(_differing, some)), True))
+                Difference(
+                    "mean", method, against, "", estimate, verdict(estimate, sum(one.differing() for one in some), True)
+                )
             )
     return made

@@ -11,6 +11,7 @@ import platform
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from model.evaluation.tasks.task import Item, Limits, Task, by_texts
 
 RUN, PREDICTIONS = "run.json", "predictions.jsonl"
 PACKAGES = ("mplus", "torch", "transformers", "tokenizers", "peft")
+BEGINNING = 1000  # characters by which a text is known
 Maker = Callable[[], Method]
 
 
@@ -41,6 +43,7 @@ class Prediction:
     read_s: float  # of the texts, by whoever read them first
     answer_s: float
     bytes: dict[str, int]
+    text: str = ""  # what items about the same text share
 
     def line(self) -> str:
         """As it stands in predictions.jsonl."""
@@ -129,7 +132,7 @@ def _run_method(subject: Subject, name: str, make: Maker, task: Task, items: Seq
             score, said, here = 0.0, "", False
         seconds = time.perf_counter() - started
         yield Prediction(task.name, name, item.id, item.group, score, said, item.answers[0], here, round(read_s, 4),
-                         round(seconds, 4), method.bytes_held())  # fmt: skip
+                         round(seconds, 4), method.bytes_held(), text_key(item))  # fmt: skip
 
 
 def _read(method: Method, item: Item) -> bool:
@@ -140,6 +143,15 @@ def _read(method: Method, item: Item) -> bool:
     except DoesNotFit:
         return False
     return True
+
+
+def text_key(item: Item) -> str:
+    """What items about the same text share: twelve digits over its beginning; nothing where nothing is read.
+
+    The beginning alone, because tasks ask about a book as far as some page, or about a passage with others behind it.
+    """
+    start = next((text[:BEGINNING] for text in item.texts if text.strip()), "")
+    return sha256(start.encode()).hexdigest()[:12] if start else ""
 
 
 def prompt_of(subject: Subject, item: Item) -> list[int]:

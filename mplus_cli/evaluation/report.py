@@ -16,10 +16,11 @@ if TYPE_CHECKING:
     from model.evaluation.results import Difference, Mean, Result, Run, TaskNote
 
 NAME = "report.md"
-INTERVALS = """Intervals are 95 %: Wilson's where every score is 0 or 1, a bootstrap over items elsewhere. Differences
-are paired, over the items that both methods did. "better" and "worse" stand only where the interval of the difference
-leaves out 0 and at least six items differ; many comparisons at once will show some by chance. Items that a method
-cannot hold count as 0, and are left out of bits per byte."""
+INTERVALS = """Intervals are 95 %: a bootstrap that draws texts, since questions about one text are not independent;
+Wilson's where every score is 0 or 1 and every text has one question. Differences are paired, over the items that both
+methods did. "better" and "worse" stand only where the interval of the difference leaves out 0 and at least six texts
+differ; many comparisons at once will show some by chance. Items that a method cannot hold count as 0, and are left out
+of bits per byte."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,14 +187,14 @@ def _scores(report: Report) -> list[str]:
     rows = []
     for task, note in report.notes.items():
         chance = "" if note.chance is None else f"{note.chance:.2f}"
-        items = max(one.estimate.count for one in report.results if one.task == task)
+        counts = max((one.estimate.count, one.texts) for one in report.results if one.task == task)
         cells = [cell(found.get((task, method))) for method in report.methods]
-        rows.append([task, note.metric + ("" if note.higher else ", less is better"), items, chance, *cells])
+        rows.append([task, note.metric + ("" if note.higher else ", less is better"), *counts, chance, *cells])
     if report.means and len(report.means[0].tasks) > 1:
         means = {one.method: score(one.estimate) for one in report.means}
         cells = [means.get(method, "–") for method in report.methods]
-        rows.append([f"mean over {len(report.means[0].tasks)} tasks that all did", "", "", "", *cells])
-    return ["## Scores\n", _table(("task", "metric", "items", "chance", *report.methods), rows)]
+        rows.append([f"mean over {len(report.means[0].tasks)} tasks that all did", *[""] * 4, *cells])
+    return ["## Scores\n", _table(("task", "metric", "items", "texts", "chance", *report.methods), rows)]
 
 
 def _comparison(report: Report) -> list[str]:

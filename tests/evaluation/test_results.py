@@ -8,8 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from model.errors import ModelError
+from model.evaluation.clusters import Scores, estimate_of, mean, mean_of_means
 from model.evaluation.results import (
     BETTER,
     FEWEST,
@@ -18,7 +21,6 @@ from model.evaluation.results import (
     differences,
     is_curve,
     mean_differences,
-    mean_of_means,
     means,
     outcomes,
     position,
@@ -26,7 +28,8 @@ from model.evaluation.results import (
     results,
     task_notes,
 )
-from model.evaluation.suite import Prediction
+from model.evaluation.suite import Prediction, text_key
+from model.evaluation.tasks.task import Item
 
 
 def prediction(method: str, item: int, score: float, task: str = "qa", **changes: object) -> Prediction:
@@ -155,7 +158,7 @@ def test_a_mean_over_tasks_weighs_tasks_the_same_and_takes_those_that_all_did(tm
 
 
 def test_the_interval_of_a_mean_of_means_holds_it() -> None:
-    found = mean_of_means([[0.0, 1.0] * 10, [0.2, 0.4] * 10])
+    found = mean_of_means([Scores(some, [str(n) for n in range(20)]) for some in ([0.0, 1.0] * 10, [0.2, 0.4] * 10)])
     assert found.low < found.value < found.high
     assert found.value == pytest.approx(0.4)
 
@@ -192,3 +195,63 @@ def test_a_folder_without_a_run_and_an_unknown_opponent_are_named(tmp_path: Path
         read_run(tmp_path)
     with pytest.raises(ModelError, match="no run has the method z"):
         differences(*joined(write_run(tmp_path / "run", scored(a=[1.0]))), "z")
+
+
+def width(scores: Scores, metric: str = "f1") -> float:
+    found = estimate_of(scores, metric)
+    return found.high - found.low
+
+
+def apart(scores: Scores) -> Scores:
+    """The same scores, each about a text of its own."""
+    return Scores(scores.values, [str(number) for number in range(len(scores.values))])
+
+
+@pytest.mark.parametrize("sharp", [True, False])
+def test_ten_equal_answers_about_each_text_are_as_wide_as_one_answer_about_each(sharp: bool) -> None:
+    values = [1.0, 0.0, 1.0, 1.0, 0.0, 0.0, 1.0, 0.0] if sharp else [0.9, 0.1, 0.6, 0.7, 0.2, 0.3, 0.8, 0.4]
+    texts = [str(number) for number in range(8)]
+    repeated = Scores(values * 10, texts * 10)
+    assert width(repeated) > 2 * width(apart(repeated))
+    once, many = mean(Scores(values, texts)), mean(repeated)
+    assert (many.low, many.high) == pytest.approx((once.low, once.high))
+    assert (many.count, once.count) == (80, 8)
+
+
+@given(st.lists(st.tuples(st.floats(0, 1), st.integers(0, 5)), min_size=1, max_size=30))
+def test_the_mean_is_that_of_the_items_however_they_share_texts(items: list[tuple[float, int]]) -> None:
+    scores = Scores([value for value, _ in items], [str(text) for _, text in items])
+    found = mean(scores)
+    assert found.value == pytest.approx(sum(scores.values) / len(items))
+    assert found.low <= found.value <= found.high
+    alone = apart(scores)
+    assert mean(alone).value == pytest.approx(found.value)
+
+
+def test_never_right_about_two_texts_says_less_than_about_twenty(tmp_path: Path) -> None:
+    two = Scores([0.0] * 20, ["a", "b"] * 10)
+    assert estimate_of(two, "f1").high > 0.6 > 0.2 > estimate_of(apart(two), "f1").high
+    assert math.isnan(estimate_of(Scores([0.0, 1.0] * 5, ["a"] * 10), "f1").low)  # one text says nothing of others
+
+
+def test_a_lead_on_many_questions_about_few_texts_is_not_called_one(tmp_path: Path) -> None:
+    made = [
+        prediction(method, item, float(method == "a"), text=f"text {item % texts} of {texts}", task=f"about {texts}")
+        for method in "ab"
+        for texts in (FEWEST - 1, FEWEST)
+        for item in range(30)
+    ]
+    found, notes = joined(write_run(tmp_path, made))
+    verdicts = {one.task: one.verdict for one in differences(found, notes, "b")}
+    assert verdicts == {f"about {FEWEST - 1}": UNDECIDED, f"about {FEWEST}": BETTER}
+    assert {one.texts for one in results(found, notes)} == {FEWEST - 1, FEWEST}
+
+
+def test_items_are_about_one_text_where_it_begins_alike() -> None:
+    def key(*texts: str) -> str:
+        return text_key(Item("1", texts, "?", ("x",)))
+
+    book = "a long book " * 200
+    assert key(book) == key(book[:1500]) == key(book, "another") != key("another", book)
+    assert key("short") != key("shorter")
+    assert key() == key(" ") == ""
