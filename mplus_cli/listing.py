@@ -42,10 +42,18 @@ def libraries(found: Sequence[LibrarySummary], as_json: bool) -> None:
         terminal.say("no libraries yet; try: mplus ingest BOOK")
         return
     rows = [
-        (entry.name, entry.documents, f"{entry.chunks:,}", size(entry.bytes), entry.model, entry.problem)
+        (
+            entry.name,
+            entry.documents,
+            f"{entry.chunks:,}",
+            size(entry.bytes),
+            entry.row_format,
+            entry.model,
+            entry.problem,
+        )
         for entry in found
     ]
-    columns = ("library", "documents", "chunks", "size", "model", "")
+    columns = ("library", "documents", "chunks", "size", "rows", "model", "")
     terminal.table(columns, rows, right=("documents", "chunks", "size"))
 
 
@@ -60,6 +68,7 @@ def library(summary: LibrarySummary, found: Sequence[DocumentRecord], as_json: b
             ("folder", summary.path),
             ("model", f"{summary.model} ({summary.fingerprint[:12]})"),
             ("size", size(summary.bytes)),
+            ("rows", summary.row_format),
             ("documents", summary.documents),
             ("chunks", f"{summary.chunks:,}"),
         ]
@@ -266,7 +275,7 @@ def plan(found: Plan, as_json: bool) -> None:
             ("to read", f"{count(found.tokens, 'token')} in {count(found.chunks, 'chunk')}"),
             ("time", f"{duration(seconds)} at {found.seconds['tokens_per_second']:,.0f} tokens/s"),
             ("disk in all", size(need["total_disk"])),
-            ("rows on disk", size(need["rows"])),
+            ("rows on disk", f"{size(need['rows'])} in {found.row_format}"),
             ("keys on disk", size(need["keys"])),
             ("text on disk", size(need["text"])),
             ("memory", size(need["ram"])),

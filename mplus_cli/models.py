@@ -137,6 +137,19 @@ def is_raw(config: dict[str, Any]) -> bool:
     return config.get("model_type") == "llama" and "num_tokens" not in config
 
 
+def row_format(mode: str, asked: str) -> str:
+    """The format in which a new library keeps a model's rows; in raw-kv mode UsageError for another than bf16."""
+    from model.row_sizes import DEFAULT
+
+    if mode != RAW_KV:
+        return DEFAULT if asked == "auto" else asked
+    if asked not in ("auto", "bf16"):
+        raise UsageError(
+            f"A Llama without memory training keeps its rows in bf16, not in {asked}.", "Leave --memory-dtype out."
+        )
+    return "bf16"
+
+
 def raw_sizes(config: dict[str, Any]) -> tuple[int, int, int]:
     """Tokens of a chunk, rows recalled and newest rows of a Llama in raw-kv mode (as `model.plain.plain_config`)."""
     positions = int(config.get("max_position_embeddings", 2048))

@@ -16,10 +16,10 @@ from typing import Any
 from mplus_cli.documents.document import Document
 from mplus_cli.errors import ModelMissing
 from mplus_cli.library.shards import private_folder
-from mplus_cli.models import ModelRecord, is_raw, raw_sizes, tensor_shapes
+from mplus_cli.models import RAW_KV, ModelRecord, is_raw, raw_sizes, row_format, tensor_shapes
 
 CHARACTERS_PER_TOKEN = 4.0  # English prose, where no tokenizer is at hand
-ROW_VALUE_BYTES = 2  # rows are stored in bfloat16
+RAW_VALUE_BYTES = 2  # rows of raw-kv mode are stored in bfloat16
 RAW_BLOCK = 32  # rows that are recalled together in raw-kv mode, as in model.raw
 TEXT_COPIES = 2.2  # the text itself, and its full-text index
 CPU_FLOPS, GPU_FLOPS = 4e10, 4e13  # useful rates of two processor cores and of a small GPU; only for the estimate
@@ -56,16 +56,23 @@ class Plan:
     seconds: dict[str, float | bool | str]
     warnings: tuple[str, ...]
     mode: str
+    row_format: str
 
     def to_json(self) -> dict[str, Any]:
         """The one object of `plan --json`."""
         names = ("title", "pages", "chapters", "characters", "tokens", "chunks", "bytes", "seconds")
-        return {**{name: getattr(self, name) for name in names}, "warnings": list(self.warnings), "mode": self.mode}
+        return {**{name: getattr(self, name) for name in names}, "warnings": list(self.warnings), "mode": self.mode,
+                "row_format": self.row_format}  # fmt: skip
 
 
-def plan(document: Document, model: ModelRecord, rates: dict[str, float], device: str = "cpu") -> Plan:
-    """What reading `document` with `model` on `device` will take. Reads config.json, headers, tokenizer.json."""
-    sizes = model_sizes(model.path)
+def plan(
+    document: Document, model: ModelRecord, rates: dict[str, float], device: str = "cpu", memory_dtype: str = "auto"
+) -> Plan:
+    """What reading `document` with `model` on `device` into a new library will take.
+
+    Reads config.json, headers, tokenizer.json. Raises UsageError for rows in a format that the model cannot be kept in.
+    """
+    sizes, kept = model_sizes(model.path), row_format(model.mode, memory_dtype)
     tokens, counted = count_tokens(document.text, model.path)
     chunks = math.ceil(tokens / sizes.chunk_tokens)
     seconds, measured = _seconds(tokens, chunks, sizes, rates.get(rate_key(model.name, device)), device)
@@ -80,10 +87,11 @@ def plan(document: Document, model: ModelRecord, rates: dict[str, float], device
         characters=len(document.text),
         tokens=tokens,
         chunks=chunks,
-        bytes=_bytes(document.text, chunks, sizes, device),
+        bytes=_bytes(document.text, chunks, sizes, device, _row_bytes(sizes, model.mode, kept)),
         seconds={"ingest": round(seconds, 1), "tokens_per_second": round(tokens / seconds, 1), "measured": measured},
         warnings=tuple(warnings),
         mode=model.mode,
+        row_format=kept,
     )
 
 
@@ -134,10 +142,19 @@ def count_tokens(text: str, folder: Path) -> tuple[int, bool]:
     return len(tokenizer.encode(text, add_special_tokens=False).ids), True
 
 
-def _bytes(text: str, chunks: int, sizes: ModelSizes, device: str) -> dict[str, int]:
-    """Bytes on disk when all is read, and in memory while it is read and asked."""
-    rows = chunks * sizes.layers * sizes.chunk_rows * 2 * sizes.key_value_dim * ROW_VALUE_BYTES
-    keys = chunks * sizes.layers * sizes.key_rows * sizes.retriever_dim * ROW_VALUE_BYTES
+def _row_bytes(sizes: ModelSizes, mode: str, kept: str) -> tuple[int, int]:
+    """Bytes of a chunk's keys and values, and of its retrieval keys (in raw-kv mode: mean keys), on disk."""
+    from model.row_sizes import chunk_bytes
+
+    if mode != RAW_KV:
+        return chunk_bytes(kept, sizes.layers, sizes.chunk_rows, sizes.key_value_dim, sizes.retriever_dim)
+    width = sizes.layers * RAW_VALUE_BYTES
+    return sizes.chunk_rows * 2 * sizes.key_value_dim * width, sizes.key_rows * sizes.retriever_dim * width
+
+
+def _bytes(text: str, chunks: int, sizes: ModelSizes, device: str, chunk: tuple[int, int]) -> dict[str, int]:
+    """Bytes on disk when all is read, and in memory while it is read and asked. chunk: what a chunk leaves on disk."""
+    rows, keys = (chunks * part for part in chunk)
     stored_text = round(len(text.encode("utf-8", "replace")) * TEXT_COPIES)
     prefix = (sizes.pool_rows + sizes.recall_rows) * sizes.layers * 2 * sizes.key_value_dim
     on_gpu = device != "cpu"

@@ -20,6 +20,7 @@ APPLICATION = "mplus"
 Origin = Literal["default", "file", "environment", "flag"]
 COLOURS = ("auto", "always", "never")
 DTYPES = ("auto", "bfloat16", "float32")
+MEMORY_DTYPES = ("auto", "bf16", "fp8", "int8", "int4")
 _DEVICE = re.compile(r"auto|cpu|cuda(:\d{1,3})?")
 _LIBRARY = re.compile(r"\w(?:[\w .-]{0,62}\w)?")
 _TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
@@ -71,6 +72,9 @@ class Settings:
     threads: int = 0
     """Processor threads for the model; 0 leaves it to torch. Part of what makes an ingest repeat byte for byte."""
 
+    memory_dtype: str = "auto"
+    """How a new library keeps its rows: bf16, fp8, int8, int4; auto: the smallest that costs no measurable quality."""
+
     memory_cap: int = 0
     """Chunks of long-term memory that a question may recall from, the newest; 0 means all that was ever read."""
 
@@ -89,6 +93,7 @@ _CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "model": (bool, "a name or a folder"),
     "device": (lambda value: bool(_DEVICE.fullmatch(value)), "auto, cpu, cuda or cuda:N"),
     "dtype": (lambda value: value in DTYPES, f"one of {', '.join(DTYPES)}"),
+    "memory_dtype": (lambda value: value in MEMORY_DTYPES, f"one of {', '.join(MEMORY_DTYPES)}"),
     "threads": (lambda value: 0 <= value <= 1024, "a number from 0 to 1024"),
     "memory_cap": (lambda value: value >= 0, "a number of chunks, or 0 for all"),
     "colour": (lambda value: value in COLOURS, f"one of {', '.join(COLOURS)}"),

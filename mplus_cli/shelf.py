@@ -79,6 +79,7 @@ class LibrarySummary:
     bytes: int = 0
     model: str = ""
     fingerprint: str = ""
+    row_format: str = ""
     problem: str = ""
 
     def to_json(self) -> dict[str, Any]:
@@ -109,6 +110,7 @@ def summary(library: Library) -> LibrarySummary:
         bytes=library.bytes_on_disk(),
         model=identity.name,
         fingerprint=identity.fingerprint,
+        row_format=identity.row_format,
     )
 
 

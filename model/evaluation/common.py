@@ -100,7 +100,8 @@ class Subject:
     """
 
     def __init__(self, folder: Path, device: str = "auto", dtype: str = "auto", row_format: str = DEFAULT) -> None:
-        self.plain, self.row_format = is_plain(folder), row_format
+        self.plain = is_plain(folder)
+        self.row_format = "bf16" if self.plain else row_format
         self.checkpoint: Checkpoint = (
             plain_llama(folder, device, dtype) if self.plain else load(folder, "read", device, dtype)
         )

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from math import exp
 from typing import TYPE_CHECKING
 
-from mplus_cli.assistant.engine import Engine, load_engine, model_for, translated, until_stop
+from mplus_cli.assistant.engine import Engine, load_engine, model_for, require_rows, translated, until_stop
 from mplus_cli.assistant.next import next_events
 from mplus_cli.assistant.passages import Scored, Sentence, supported
 from mplus_cli.assistant.recall import Found, Recollection, find, recollect
@@ -80,7 +80,7 @@ class Session:
         if self._engine is None:
             library = self.library
             self._engine = load_engine(self.settings, "read", model_for(library.identity, self.settings))
-            library.require_model(self._engine.checkpoint.fingerprint, self._engine.record.name)
+            require_rows(library, self._engine)
         return self._engine
 
     def sight(self, books: Sequence[str], until: str | None) -> Sight:

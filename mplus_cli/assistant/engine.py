@@ -19,11 +19,12 @@ if TYPE_CHECKING:
     from model.config import MPlusConfig
     from model.mplus import MPlus
     from model.tokenizer import TextTokenizer
+    from mplus_cli.library.library import Library
 
 Role = Literal["write", "read"]
 SHARD_BYTES = 16 * 1024 * 1024
 MOST_CHUNKS_PER_SHARD = 64
-ROW_BYTES = 2  # bf16
+RAW_VALUE_BYTES = 2  # bf16
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,22 +56,26 @@ class Engine:
         config = self.config
         return config.window - (1 + config.pool_rows + config.recall_rows if self.raw else 0)
 
-    def chunk_bytes(self) -> int:
+    def chunk_bytes(self, row_format: str) -> int:
         """Bytes of a full chunk's rows on disk."""
-        if not self.raw:
-            return self.config.row_values() * ROW_BYTES
         from model.raw import chunk_values
+        from model.row_sizes import chunk_bytes
 
-        return chunk_values(self.config) * ROW_BYTES
+        config = self.config
+        if self.raw:
+            return chunk_values(config) * RAW_VALUE_BYTES
+        return sum(
+            chunk_bytes(row_format, config.layers, config.memory_rows, config.key_value_dim, config.retriever_dim)
+        )
 
     @property
     def citing_layers(self) -> tuple[int, ...]:
         """The layers whose scores rank chunks for sources, as the checkpoint says; none named: all."""
         return tuple(self.config.extra.get("citing_layers", ()))
 
-    def identity(self) -> ModelIdentity:
-        """What a library notes of the model whose rows it keeps."""
-        config, chunk_bytes = self.config, self.chunk_bytes()
+    def identity(self, row_format: str) -> ModelIdentity:
+        """What a library notes of the model whose rows it keeps, and of how it keeps them."""
+        config, chunk_bytes = self.config, self.chunk_bytes(row_format)
         return ModelIdentity(
             name=self.record.name,
             fingerprint=self.checkpoint.fingerprint,
@@ -78,7 +83,7 @@ class Engine:
             rows_per_chunk=config.memory_rows,
             layers=config.layers,
             chunks_per_shard=chunks_per_shard(chunk_bytes),
-            row_format="bf16",
+            row_format=row_format,
             bytes_per_chunk=chunk_bytes,
         )
 
@@ -89,6 +94,18 @@ def chunks_per_shard(chunk_bytes: int) -> int:
     while count > 1 and count * chunk_bytes > SHARD_BYTES:
         count //= 2
     return count
+
+
+def require_rows(library: Library, engine: Engine) -> None:
+    """Refuse a library whose rows this model did not write, or that are in an unknown format; LibraryDamaged."""
+    from model.row_sizes import BITS
+
+    library.require_model(engine.checkpoint.fingerprint, engine.record.name)
+    if library.identity.row_format not in BITS:
+        raise LibraryDamaged(
+            f"Library {library.name} keeps its rows in {library.identity.row_format}, which this mplus does not know.",
+            "Update mplus.",
+        )
 
 
 def model_for(identity: ModelIdentity, settings: Settings) -> str:
@@ -118,7 +135,7 @@ def load_engine(settings: Settings, role: Role, model: str | None = None) -> Eng
             checkpoint = load(record.path, role, settings.device, settings.dtype)
     engine = Engine(record, checkpoint, load_tokenizer(record.path))
     if engine.raw:
-        terminal.say(raw_words(record.name, engine.chunk_bytes() // engine.config.chunk_tokens))
+        terminal.say(raw_words(record.name, engine.chunk_bytes("bf16") // engine.config.chunk_tokens))
     return engine
 
 

@@ -9,17 +9,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from mplus_cli.assistant.engine import Engine, load_engine, load_tokenizer, model_for
+from mplus_cli.assistant.engine import Engine, load_engine, load_tokenizer, model_for, require_rows
 from mplus_cli.assistant.interrupt import Interruption
 from mplus_cli.assistant.pen import pen_for
 from mplus_cli.documents.chunking import Chunk, balanced_chunks
 from mplus_cli.documents.document import Document, page_at
 from mplus_cli.documents.read import expand, read
-from mplus_cli.errors import Interrupted, NotFound, Unreadable
+from mplus_cli.errors import Interrupted, NotFound, Unreadable, UsageError
 from mplus_cli.events import ChunkRead, DocumentDone, DocumentReport, Event, IngestDone, IngestOptions, Opened
 from mplus_cli.library.library import Library
 from mplus_cli.library.writer import Writer
-from mplus_cli.models import find_model
+from mplus_cli.models import find_model, row_format
 from mplus_cli.settings import Settings, places
 from mplus_cli.shelf import names
 
@@ -78,21 +78,42 @@ class Desk:
         """The library, made if need be; refuses rows of another model."""
         engine = self.loaded()
         if not self.exists():
-            return Library.create(self.path, engine.identity())
+            return Library.create(self.path, engine.identity(self.row_format()))
         library = Library.open(self.path)
-        library.require_model(engine.checkpoint.fingerprint, engine.record.name)
+        require_rows(library, engine)
         return library
+
+    def row_format(self) -> str:
+        """How a library keeps its rows: as it does already, or as the settings ask for a new one.
+
+        Raises UsageError where a flag asks for another format than the library's, or than the model can be kept in.
+        """
+        asked = self.settings.memory_dtype
+        if not self.exists():
+            return row_format(find_model(self.model_name(), places().models).mode, asked)
+        with closing(Library.open(self.path)) as library:
+            kept = library.identity.row_format
+        flagged = self.settings.origins.get("memory_dtype") == "flag" and asked != "auto"
+        if flagged and asked != kept:
+            raise UsageError(
+                f"Library {self.library_name} keeps its rows in {kept}, not in {asked}.",
+                "Leave --memory-dtype out, or read into another library.",
+            )
+        return kept
 
 
 def ingest(inputs: Sequence[str], library_name: str, settings: Settings, options: IngestOptions) -> Iterator[Event]:
     """Read files, folders, patterns or standard input into a library, in reading order.
 
     A file that cannot be read is reported and the others are read. Raises Interrupted after Ctrl-C, with all that was
-    read committed; LibraryLocked, LibraryDamaged, ModelMissing, NotEnoughSpace.
+    read committed; UsageError for a row format that is not the library's; LibraryLocked, LibraryDamaged, ModelMissing,
+    NotEnoughSpace.
     """
     reports: list[DocumentReport] = []
     with Interruption() as interruption:
         desk = Desk(library_name, settings, options, interruption)
+        if settings.memory_dtype != "auto":
+            desk.row_format()  # refused before anything is parsed
         for source in expand(inputs):
             try:
                 document = _parse(source, options)

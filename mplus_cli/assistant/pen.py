@@ -13,7 +13,7 @@ from mplus_cli.library.writer import Writer
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from model.memory import ReadRows
+    from model.memory import ReadRows, Rows
 
 
 class Pen:
@@ -28,10 +28,11 @@ class Pen:
         from model.memory import from_bytes
 
         self.engine, self.writer, self.document, self.chunks = engine, writer, document, chunks
-        self.shard_chunks = library.identity.chunks_per_shard
+        self.shard_chunks, self.row_format = library.identity.chunks_per_shard, library.identity.row_format
         self.written = self.committed = resume.chunks_read
         self.first, self.supersede = resume.open_first_chunk, resume.open_sha256
-        self.rows: list[ReadRows] = [from_bytes(resume.open_shard)] if resume.open_shard else []
+        with translated():
+            self.rows: list[Rows] = [from_bytes(resume.open_shard)] if resume.open_shard else []
         self._begin(library, resume)
 
     def write(self, ids: Sequence[int]) -> None:
@@ -61,7 +62,7 @@ class Pen:
         """Go on where the tail ends."""
         self.newest = _newest(resume.tail, self.engine) if resume.tail else self.engine.checkpoint.first_rows()
 
-    def _rows(self, ids: Sequence[int]) -> ReadRows:
+    def _rows(self, ids: Sequence[int]) -> Rows:
         """What one chunk leaves, as it is stored."""
         import torch
 
@@ -74,7 +75,7 @@ class Pen:
             new, _ = model.write(tokens, self.newest[:, None])
         self.newest = new[:, 0]
         with using(model, READ):
-            return as_stored(project(model, self.newest))
+            return as_stored(project(model, self.newest), self.row_format)
 
     def _tail(self) -> bytes:
         from safetensors.torch import save

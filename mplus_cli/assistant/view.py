@@ -16,7 +16,7 @@ from mplus_cli.library.records import DocumentRecord, ShardRecord
 
 if TYPE_CHECKING:
     from model.generate import Memory, Reader
-    from model.memory import ReadRows
+    from model.memory import Rows
     from mplus_cli.assistant.engine import Engine
 
 
@@ -183,7 +183,7 @@ def memory_of(library: Library, view: View, engine: Engine, cap: int = 0) -> tup
     config, rows = engine.config, engine.config.memory_rows
     with translated():
         background = engine.checkpoint.background_rows()
-        blocks: list[ReadRows] = [as_stored(background)] if background is not None else []
+        blocks: list[Rows] = [as_stored(background)] if background is not None else []
         blocks += [block.part(0, count * rows) for _, block, count in _blocks(library, view)]
         shipped = engine.checkpoint.background.pool.shape[1] if engine.checkpoint.background else 0
         offset = len(background) if background is not None else 0
@@ -207,7 +207,7 @@ def _raw_memory_of(library: Library, view: View, engine: Engine, cap: int) -> tu
         return raw_memory(engine.config, blocks, births.lengths, cap), births
 
 
-def _blocks(library: Library, view: View) -> list[tuple[ShardRecord, ReadRows, int]]:
+def _blocks(library: Library, view: View) -> list[tuple[ShardRecord, Rows, int]]:
     """Shards of a view in reading order, memory-mapped, with how many of their chunks may be known."""
     from model.memory import map_rows
 

@@ -67,6 +67,13 @@ Model = Annotated[
 ]
 Device = Annotated[str | None, typer.Option("--device", metavar="DEVICE", help="cpu, cuda, cuda:1.")]
 Dtype = Annotated[str | None, typer.Option("--dtype", metavar="TYPE", help="float32 or bfloat16.")]
+MemoryDtype = Annotated[
+    str | None,
+    typer.Option(
+        "--memory-dtype", metavar="FORMAT", help="How a new library keeps its rows: bf16, fp8, int8, int4.",
+        autocompletion=complete.memory_dtypes,
+    ),
+]  # fmt: skip
 MemoryCap = Annotated[
     int | None,
     typer.Option("--memory-cap", min=0, metavar="CHUNKS", help="Recall from the newest so many chunks only; 0: all."),

@@ -28,6 +28,13 @@ def documents(ctx: typer.Context, incomplete: str) -> Iterator[tuple[str, str]]:
                 yield record.slug, terminal.one_line(record.title)
 
 
+def memory_dtypes(incomplete: str) -> Iterator[str]:
+    """Formats of memory rows."""
+    from mplus_cli.settings import MEMORY_DTYPES
+
+    yield from (name for name in MEMORY_DTYPES if name.startswith(incomplete))
+
+
 def models(incomplete: str) -> Iterator[str]:
     """Names of the models at hand."""
     from mplus_cli import settings

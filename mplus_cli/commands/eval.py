@@ -56,6 +56,7 @@ def run(
     ] = False,
     device: common.Device = None,
     dtype: common.Dtype = None,
+    memory_dtype: common.MemoryDtype = None,
     as_json: common.Json = False,
 ) -> None:
     """Run methods by tasks; Ctrl-C keeps what is done, the same command goes on.
@@ -68,13 +69,14 @@ def run(
     from mplus_cli.evaluation.running import Wanted, model_folder, names
     from mplus_cli.evaluation.running import run as run_all
 
-    chosen = common.loaded(model=model, device=device, dtype=dtype)
+    chosen = common.loaded(model=model, device=device, dtype=dtype, memory_dtype=memory_dtype)
     words = parse_lengths(lengths, kilo=1000, least=0) if lengths else ()
     wanted = Wanted(
         data=data, out=out, methods=names(methods), tasks=names(tasks), items=limit, seed=seed, lengths=words,
         rows=rows, passages=passages, passage_tokens=passage_tokens, offload=offload, encoder=encoder,
     )  # fmt: skip
-    run_all(model_folder(chosen.model, common.places().models), chosen.device, chosen.dtype, wanted)
+    folder = model_folder(chosen.model, common.places().models)
+    run_all(folder, chosen.device, chosen.dtype, wanted, chosen.memory_dtype)
     found = reports.build([out])
     if as_json:
         terminal.json_line(found.to_json())

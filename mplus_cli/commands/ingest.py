@@ -23,6 +23,7 @@ def ingest(
     model: common.Model = None,
     device: common.Device = None,
     dtype: common.Dtype = None,
+    memory_dtype: common.MemoryDtype = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Parse and cut into chunks; write nothing.")] = False,
     as_json: common.Json = False,
 ) -> None:
@@ -39,7 +40,7 @@ def ingest(
     from mplus_cli.assistant.ingest import ingest as read_all
     from mplus_cli.events import IngestOptions
 
-    settings = common.loaded(model=model, device=device, dtype=dtype)
+    settings = common.loaded(model=model, device=device, dtype=dtype, memory_dtype=memory_dtype)
     name = common.library_to_write(library, settings)
     options = IngestOptions(password, encoding, model, device, dtype, dry_run)
     done = render.ingest(read_all(common.piped(paths), name, settings, options), as_json)

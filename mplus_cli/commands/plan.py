@@ -18,6 +18,7 @@ def plan(
     encoding: Annotated[str | None, typer.Option("--encoding", metavar="NAME", help="Of a text file.")] = None,
     model: common.Model = None,
     device: common.Device = None,
+    memory_dtype: common.MemoryDtype = None,
     as_json: common.Json = False,
 ) -> None:
     """Say what reading a book will take: chunks, tokens, time, memory, disk. Loads no model, writes nothing.
@@ -28,8 +29,9 @@ def plan(
     """
     from mplus_cli import listing, planner
 
-    settings = common.loaded(model=model, device=device)
+    settings = common.loaded(model=model, device=device, memory_dtype=memory_dtype)
     document = common.parsed(book, password, encoding)
     record = common.model_of(settings)
     rates = planner.read_rates(common.places().state)
-    listing.plan(planner.plan(document, record, rates, common.device_kind(settings)), as_json)
+    found = planner.plan(document, record, rates, common.device_kind(settings), settings.memory_dtype)
+    listing.plan(found, as_json)

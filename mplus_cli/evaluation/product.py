@@ -41,7 +41,7 @@ class Product(Method):
         record = find_model(str(folder), places().models)
         self.reading = Engine(record, read_by, subject.tokenizer)
         self.writing = Engine(record, written_by, subject.tokenizer)
-        self.settings = Settings(model=str(folder))
+        self.settings = Settings(model=str(folder), memory_dtype=subject.row_format)
         self._home = TemporaryDirectory(prefix="mplus-eval-")
         self._session: Session | None = None
         self._libraries = 0

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from mplus_cli import terminal
 from mplus_cli.assistant.interrupt import Interruption
 from mplus_cli.errors import Interrupted, Unreadable, UsageError
-from mplus_cli.models import find_model
+from mplus_cli.models import LATENT, RAW_KV, find_model, row_format
 from mplus_cli.words import count
 
 if TYPE_CHECKING:
@@ -145,15 +145,17 @@ def tasks_for(data: Path, wanted: Sequence[str]) -> list[Task]:
 # ---------------------------------------------------------------------------------------------------------- running
 
 
-def run(folder: Path, device: str, dtype: str, wanted: Wanted) -> None:
+def run(folder: Path, device: str, dtype: str, wanted: Wanted, memory_dtype: str = "auto") -> None:
     """Every method by every task, with progress on stderr; raises Interrupted where Ctrl-C ended it."""
     chosen(wanted.methods, list(all_methods()), "method")
     tasks = tasks_for(wanted.data, wanted.tasks)
     from model.evaluation.common import Subject
     from model.evaluation.suite import run as predictions
     from model.evaluation.suite import run_folder
+    from model.plain import is_plain
 
-    subject = Subject(folder, device, dtype)
+    kept = row_format(RAW_KV if is_plain(folder) else LATENT, memory_dtype)
+    subject = Subject(folder, device, dtype, kept)
     methods = methods_for(subject, wanted.methods)
     run_folder(wanted.out, about(subject, list(methods), tasks, wanted))
     with Interruption() as interruption:
@@ -189,7 +191,8 @@ def about(subject: Subject, methods: Sequence[str], tasks: Sequence[Task], wante
     return {
         "model": subject.config.name,
         "fingerprint": subject.checkpoint.fingerprint,
-        "limits": wanted.settings(str(subject.model.dtype).removeprefix("torch.")),
+        "limits": wanted.settings(str(subject.model.dtype).removeprefix("torch."))
+        | ({"memory_dtype": subject.row_format} if subject.row_format != "bf16" else {}),
         "device": str(subject.model.device),
         "methods": list(dict.fromkeys([*before.get("methods", []), *methods])),
         "tasks": before.get("tasks", {}) | known,

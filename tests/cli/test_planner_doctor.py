@@ -57,7 +57,8 @@ def test_plan_json_has_the_documented_shape(mplus, model, tmp_path) -> None:
     (tmp_path / "book.txt").write_text(TEXT)
     ran = mplus("plan", str(tmp_path / "book.txt"), "--model", "tiny", "--json")
     assert ran.code == 0, ran
-    names = ["title", "pages", "chapters", "characters", "tokens", "chunks", "bytes", "seconds", "warnings", "mode"]
+    names = ["title", "pages", "chapters", "characters", "tokens", "chunks", "bytes", "seconds", "warnings", "mode",
+             "row_format"]  # fmt: skip
     assert list(ran.json) == names
     assert set(ran.json["bytes"]) == {"rows", "keys", "text", "total_disk", "ram", "vram"}
     assert "tokens" in mplus("plan", str(tmp_path / "book.txt"), "--model", "tiny").out
