@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -69,9 +70,10 @@ class MPlusConfig:
         """Values of one row's key (or value) over all key-value heads."""
         return self.llama.num_key_value_heads * self.head_dim
 
-    def row_values(self) -> int:
-        """Values that one chunk's rows take in read form, all layers: L * K * (2 * key_value_dim + retriever_dim)."""
-        return self.layers * self.memory_rows * (2 * self.key_value_dim + self.retriever_dim)
+    @property
+    def ranking_layers(self) -> Sequence[int]:
+        """The layers whose scores rank chunks for sources: those that the checkpoint names, else all."""
+        return self.extra.get("citing_layers") or range(self.layers)
 
 
 def from_official(raw: dict[str, Any], bare: bool = False) -> MPlusConfig:

@@ -16,7 +16,8 @@ from model.membership import Membership
 from model.memory import RowTable, as_prefix
 from model.mplus import KeysValues, MPlus
 from model.placement import EVERYTHING, Mover, Placement, Staged
-from model.retriever import chunk_strengths, oldest_first, scores, top_rows
+from model.retriever import chunk_strengths, oldest_first, top_rows
+from model.scoring import Best, scores, search
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,20 +76,35 @@ class Reader:
 
     def _recall(self, layer: int, hidden: Tensor, trace: RetrievalTrace) -> Tensor:
         """Row numbers that the hidden states (1, n, d) entering a layer recall, in prefix order (spec, 5.2)."""
-        membership, count = self.memory.membership, self.recall_rows
+        membership = self.memory.membership
         pool = membership.pool[layer]
         if membership.cyclic and membership.cyclic[layer]:
-            rows = _cyclic(membership, layer, count)
-            values = torch.zeros(len(self.memory.table))
+            rows = _cyclic(membership, layer, self.recall_rows)
+            recalled, of_pool = torch.zeros(len(rows)), torch.zeros(len(pool))
         else:
-            values, best = self._scores(layer, hidden)
-            trace.chunks.append(chunk_strengths(best))
-            rows = self._best(layer, values, count)
+            (rows, recalled, of_pool, _), strengths = self._find(layer, hidden)
+            trace.chunks.append(strengths)
         trace.recalled.append(rows)
-        trace.recalled_scores.append(values[rows])
+        trace.recalled_scores.append(recalled)
         trace.pool.append(pool)
-        trace.pool_scores.append(values[pool])
+        trace.pool_scores.append(of_pool)
         return rows
+
+    def _find(self, layer: int, hidden: Tensor) -> tuple[Best, Tensor]:
+        """The rows that are recalled, with the pool as what is left out, and the strengths of chunks (T,)."""
+        membership, config = self.memory.membership, self.model.config
+        if membership.candidates is not None or not config.retriever_dim:
+            return self._find_among_all(layer, hidden)
+        queries, keys = self.model.query(layer, hidden)[0], self.memory.table.retrieval(layer)
+        ranked = config.memory_rows if layer in config.ranking_layers else 0
+        found = search(queries, keys, self.recall_rows, membership.pool[layer], membership.oldest, ranked)
+        return found, chunk_strengths(self._chunks(queries, found.chunks))
+
+    def _find_among_all(self, layer: int, hidden: Tensor) -> tuple[Best, Tensor]:
+        """The same from the score of every row, for memories with an order of their own, and other ways to score."""
+        values, best = self._scores(layer, hidden)
+        rows = self._best(layer, values, self.recall_rows)
+        return Best(rows, values[rows], values[self.memory.membership.pool[layer]], []), chunk_strengths(best)
 
     def _scores(self, layer: int, hidden: Tensor) -> tuple[Tensor, Tensor]:
         """Scores of all rows (M,), and per prompt token those of the chunks' best rows (n, T)."""
@@ -96,8 +112,12 @@ class Reader:
             return torch.zeros(len(self.memory.table)), torch.zeros(hidden.shape[1], 0)
         queries, keys = self.model.query(layer, hidden)[0], self.memory.table.retrieval(layer)
         found = scores(queries, keys, self.model.config.memory_rows)
-        written = found.chunks[1:] if self.memory.background else found.chunks
-        return found.rows.cpu(), torch.cat([queries.new_zeros(len(queries), 0).float(), *written], 1).cpu()
+        return found.rows.cpu(), self._chunks(queries, found.chunks)
+
+    def _chunks(self, queries: Tensor, blocks: list[Tensor]) -> Tensor:
+        """The best rows of the chunks of all blocks (n, T), without what came with the checkpoint."""
+        written = blocks[1:] if self.memory.background else blocks
+        return torch.cat([queries.new_zeros(len(queries), 0).float(), *written], 1).cpu()
 
     def _best(self, layer: int, values: Tensor, count: int) -> Tensor:
         membership = self.memory.membership

@@ -1,10 +1,23 @@
-"""Scoring stored rows against a prompt: the mean over its tokens of sigmoid(q . k), a cache-sized tile at a time."""
+"""Scoring stored rows against a prompt: the mean over its tokens of sigmoid(q . k), a cache-sized tile at a time.
+
+Neither the (n, M) score matrix nor a wider copy of the keys is ever held: a tile of keys, which may be memory-mapped,
+is widened, scored, and merged into the best rows so far. Of equal scores the older row (the lower number) wins.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
+
+from model.devices import cpu_has_bf16
+
+TILE_QUERIES = 64  # prompt tokens scored at a time
+TILE_BYTES = 1 << 20  # of widened keys and scores on the CPU: what stays in a core's cache
+DEVICE_TILE_BYTES = 1 << 26  # on other devices, where few large products are faster
+WAITING_ROWS = 65_536  # scores that wait to be compared with the best so far
 
 
 class Int8Keys(NamedTuple):
@@ -15,3 +28,160 @@ class Int8Keys(NamedTuple):
 
 
 Keys = Tensor | Int8Keys  # (M, h) in a float format, or in eight bits
+
+
+class Scores(NamedTuple):
+    """How well stored rows answer a prompt: rows (M,) float32; chunks, for every block the best row of each of its
+    chunks for each prompt token, (n, rows of the block // K)."""
+
+    rows: Tensor
+    chunks: list[Tensor]
+
+
+class Best(NamedTuple):
+    """The rows with the highest scores: rows (R,) numbers, ascending; values (R,) float32; left_out (m,) the scores of
+    the rows that were left out, in the order in which they were named; chunks as in `Scores`. Rows are on the host."""
+
+    rows: Tensor
+    values: Tensor
+    left_out: Tensor
+    chunks: list[Tensor]
+
+
+def count_of(keys: Keys) -> int:
+    """Number of keys M."""
+    return len(keys.values) if isinstance(keys, Int8Keys) else len(keys)
+
+
+def part_of(keys: Keys, start: int, stop: int) -> Keys:
+    """Keys [start, stop), without copying."""
+    return Int8Keys(*(part[start:stop] for part in keys)) if isinstance(keys, Int8Keys) else keys[start:stop]
+
+
+def picked(keys: Keys, rows: Tensor) -> Keys:
+    """Keys of some rows (m,), copied."""
+    return Int8Keys(*(part[rows] for part in keys)) if isinstance(keys, Int8Keys) else keys[rows]
+
+
+def dequantised(keys: Int8Keys) -> Tensor:
+    """Eight-bit keys as float32 (M, h)."""
+    return keys.values.float() * keys.scales.float()[:, None]
+
+
+def scores(queries: Tensor, blocks: Sequence[Keys], chunk_rows: int = 1, tile_rows: int | None = None) -> Scores:
+    """Scores of every row, and the best row of every chunk of `chunk_rows` for every prompt token.
+
+    queries (n, h), blocks of keys (M_i, h).
+    """
+    rows, chunks = [queries.new_zeros(0, dtype=torch.float32)], []
+    for block in blocks:
+        best = [queries.new_zeros(len(queries), 0, dtype=torch.float32)]
+        for _, values, strongest in _tiles(queries, block, chunk_rows, tile_rows):
+            rows.append(values)
+            best.append(strongest)
+        chunks.append(torch.cat(best, 1))
+    return Scores(torch.cat(rows), chunks)
+
+
+def search(
+    queries: Tensor,
+    blocks: Sequence[Keys],
+    count: int,
+    left_out: Tensor | None = None,
+    oldest: int = 0,
+    chunk_rows: int = 0,
+    tile_rows: int | None = None,
+) -> Best:
+    """The `count` best rows, or all there are, in number from `oldest` on and not among `left_out`.
+
+    queries (n, h), blocks of keys (M_i, h), left_out (m,) row numbers. Chunks are ranked where chunk_rows is not 0.
+    """
+    top, chunks = TopRows(count, left_out, oldest), []
+    for block in blocks:
+        best = [queries.new_zeros(len(queries), 0, dtype=torch.float32)]
+        for _, values, strongest in _tiles(queries, block, chunk_rows, tile_rows):
+            top.add(values)
+            best.append(strongest)
+        chunks.append(torch.cat(best, 1))
+    return Best(*top.found(), chunks)
+
+
+class TopRows:
+    """The best rows so far, without those before `oldest` and those that are left out (m,).
+
+    Scores are added in the order of row numbers, and compared many tiles at a time.
+    """
+
+    def __init__(self, count: int, left_out: Tensor | None = None, oldest: int = 0) -> None:
+        self.count, self.oldest = count, oldest
+        named = torch.zeros(0, dtype=torch.long) if left_out is None else left_out.cpu()
+        self.left_out, self.order = named.sort()
+        self.left_values = torch.zeros(len(named))
+        self.rows, self.values = torch.zeros(0, dtype=torch.long), torch.zeros(0)
+        self.first, self.waiting = 0, [torch.zeros(0)]  # the number of the first row that waits; scores of tiles
+
+    def add(self, values: Tensor) -> None:
+        """Scores (m,) of the next rows."""
+        self.waiting.append(values)
+        if sum(map(len, self.waiting)) >= WAITING_ROWS:
+            self._settle()
+
+    def found(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Row numbers in order of birth, their scores, and the scores of what was left out, as it was named."""
+        self._settle()
+        rows, order = self.rows.sort()
+        return rows, self.values[order], self.left_values[self.order.argsort()]
+
+    def _settle(self) -> None:
+        values = torch.cat([one.cpu() for one in self.waiting])
+        low, high = torch.searchsorted(self.left_out, torch.tensor([self.first, self.first + len(values)])).tolist()
+        barred = self.left_out[low:high] - self.first
+        self.left_values[low:high] = values[barred]
+        values[barred] = values[: max(0, self.oldest - self.first)] = -torch.inf
+        full = self.count > 0 and len(self.values) == self.count
+        better = (values > (self.values[-1] if full else -torch.inf)).nonzero()[:, 0]
+        self.values, order = best_first(torch.cat([self.values, values[better]]), self.count)
+        self.rows = torch.cat([self.rows, better + self.first])[order]
+        self.first, self.waiting = self.first + len(values), [values[:0]]
+
+
+def best_first(values: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """The `count` highest values (m,) and where they stand; of equal ones the first."""
+    found, order = values.sort(descending=True, stable=True)
+    return found[:count], order[:count]
+
+
+def _tiles(
+    queries: Tensor, block: Keys, chunk_rows: int, tile_rows: int | None
+) -> Iterator[tuple[int, Tensor, Tensor]]:
+    """(first row, scores (m,), best rows of whole chunks (n, m // chunk_rows)) of every tile of a block."""
+    tile = tile_rows or _fitting_rows(queries)
+    tile = max(1, tile // (chunk_rows or 1)) * (chunk_rows or 1)
+    for start in range(0, count_of(block), tile):
+        keys = _widened(part_of(block, start, min(start + tile, count_of(block))), queries)
+        yield start, *_score_tile(queries.to(keys.dtype), keys, chunk_rows)
+
+
+def _fitting_rows(queries: Tensor) -> int:
+    """Rows whose widened keys and scores fit a tile; a multiple of 64."""
+    room = TILE_BYTES if queries.device.type == "cpu" else DEVICE_TILE_BYTES
+    return max(64, room // (4 * (queries.shape[1] + min(len(queries), TILE_QUERIES))) // 64 * 64)
+
+
+def _widened(keys: Keys, queries: Tensor) -> Tensor:
+    """A tile of keys in a format that the device multiplies fast: float32 on a CPU without bf16 in hardware."""
+    if isinstance(keys, Int8Keys):
+        return dequantised(Int8Keys(*(part.to(queries.device) for part in keys)))
+    keys = keys.to(queries.device)
+    slow = queries.device.type == "cpu" and not (keys.dtype == torch.bfloat16 and cpu_has_bf16())
+    return keys.float() if slow else keys  # a bf16 product takes eight times as long there
+
+
+def _score_tile(queries: Tensor, keys: Tensor, chunk_rows: int) -> tuple[Tensor, Tensor]:
+    means, best = [], []
+    whole = len(keys) // chunk_rows * chunk_rows if chunk_rows else 0
+    for some in queries.split(TILE_QUERIES):
+        found = (some @ keys.T).float().sigmoid_()  # in bf16 all good rows would tie: its steps below 1 are 0.004
+        means.append(found.sum(0))
+        best.append(found[:, :whole].unflatten(1, (-1, chunk_rows)).amax(2) if whole else found[:, :0])
+    return sum(means[1:], means[0]) / len(queries), torch.cat(best)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from model.errors import CheckpointError
 from model.memory import ReadRows, RowTable, from_bytes, join, map_rows, to_bytes
-from model.retriever import chunk_strengths, oldest_first, scores, top_rows
+from model.retriever import chunk_strengths, oldest_first, top_rows
 
 
 def rows(count: int, seed: int = 0, dtype=torch.bfloat16) -> ReadRows:
@@ -51,21 +51,6 @@ def test_gathering_from_blocks_equals_gathering_from_one_table(sizes, data):
     whole = join([block for block in blocks if len(block)])
     assert torch.equal(keys, whole.keys[1][wanted])
     assert torch.equal(values, whole.values[1][wanted])
-
-
-def test_tiled_scores_equal_the_whole_score_matrix(monkeypatch):
-    queries, keys = torch.randn(7, 5), torch.randn(100, 5)
-    monkeypatch.setattr("model.retriever.TILE_ROWS", 16)
-    expected = (queries @ keys.T).sigmoid().mean(0)
-    torch.testing.assert_close(scores(queries, [keys[:33], keys[33:]]).rows, expected, atol=1e-6, rtol=1e-5)
-
-
-def test_a_chunk_is_as_strong_as_its_best_rows_for_each_token(monkeypatch):
-    queries, keys = torch.randn(3, 5), torch.randn(24, 5)
-    monkeypatch.setattr("model.retriever.TILE_ROWS", 10)
-    found = torch.cat(scores(queries, [keys[:8], keys[8:]], chunk_rows=4).chunks, 1)
-    expected = (queries @ keys.T).sigmoid().view(3, 6, 4).amax(2)
-    torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-5)
 
 
 def test_what_few_chunks_hold_counts_more():

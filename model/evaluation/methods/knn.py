@@ -13,6 +13,7 @@ from model.evaluation.methods.latent import Latent
 from model.generate import Memory, Reader
 from model.mplus import MPlus
 from model.retriever import TILE_ROWS
+from model.scoring import Best
 
 
 class NearestReader(Reader):
@@ -22,6 +23,10 @@ class NearestReader(Reader):
         """hidden: the rows of the memory's table before they were projected, in its order, each (L, n, d)."""
         super().__init__(model, memory)
         self.hidden = hidden
+
+    def _find(self, layer: int, hidden: Tensor) -> tuple[Best, Tensor]:
+        """By the score of every row, which is no product of keys."""
+        return self._find_among_all(layer, hidden)
 
     def _scores(self, layer: int, hidden: Tensor) -> tuple[Tensor, Tensor]:
         """Cosine of every row with the mean of the prompt, both after the layer's input norm: (M,); no chunks."""
@@ -41,7 +46,7 @@ class Nearest(Latent):
 
     def write(self, name: str, ids: Sequence[int]) -> Document:
         """One document as memory, with its hidden states."""
-        return self.subject.write(name, ids, keep_hidden=True)
+        return self.subject.written.document(name, ids, keep_hidden=True)
 
     def make_reader(self, memory: Memory) -> Reader:
         """A reader that needs no retriever."""
@@ -56,4 +61,4 @@ class Nearest(Latent):
     def bytes_held(self) -> dict[str, int]:
         """As all latent memory, and the hidden states beside it."""
         held, more = super().bytes_held(), sum(one.hidden.nbytes for one in self.documents if one.hidden is not None)
-        return held | {place: held[place] + more for place in ("host", "disk")}
+        return held | {place: held[place] + more for place in ("host", "disk") if place == "disk" or self.attic is None}
