@@ -63,6 +63,16 @@ def picked(keys: Keys, rows: Tensor) -> Keys:
     return Int8Keys(*(part[rows] for part in keys)) if isinstance(keys, Int8Keys) else keys[rows]
 
 
+def on_device(keys: Keys, device: torch.device) -> Keys:
+    """Keys on a device, in the format in which they are."""
+    return Int8Keys(*(part.to(device) for part in keys)) if isinstance(keys, Int8Keys) else keys.to(device)
+
+
+def bytes_of(keys: Keys) -> int:
+    """Bytes of keys as they are."""
+    return sum(part.nbytes for part in keys) if isinstance(keys, Int8Keys) else keys.nbytes
+
+
 def dequantised(keys: Int8Keys) -> Tensor:
     """Eight-bit keys as float32 (M, h)."""
     return keys.values.float() * keys.scales.float()[:, None]
@@ -155,20 +165,20 @@ def _tiles(
     queries: Tensor, block: Keys, chunk_rows: int, tile_rows: int | None
 ) -> Iterator[tuple[int, Tensor, Tensor]]:
     """(first row, scores (m,), best rows of whole chunks (n, m // chunk_rows)) of every tile of a block."""
-    tile = tile_rows or _fitting_rows(queries)
+    tile = tile_rows or tile_size(queries)
     tile = max(1, tile // (chunk_rows or 1)) * (chunk_rows or 1)
     for start in range(0, count_of(block), tile):
-        keys = _widened(part_of(block, start, min(start + tile, count_of(block))), queries)
+        keys = widened(part_of(block, start, min(start + tile, count_of(block))), queries)
         yield start, *_score_tile(queries.to(keys.dtype), keys, chunk_rows)
 
 
-def _fitting_rows(queries: Tensor) -> int:
+def tile_size(queries: Tensor) -> int:
     """Rows whose widened keys and scores fit a tile; a multiple of 64."""
     room = TILE_BYTES if queries.device.type == "cpu" else DEVICE_TILE_BYTES
     return max(64, room // (4 * (queries.shape[1] + min(len(queries), TILE_QUERIES))) // 64 * 64)
 
 
-def _widened(keys: Keys, queries: Tensor) -> Tensor:
+def widened(keys: Keys, queries: Tensor) -> Tensor:
     """A tile of keys in a format that the device multiplies fast: float32 on a CPU without bf16 in hardware."""
     if isinstance(keys, Int8Keys):
         return dequantised(Int8Keys(*(part.to(queries.device) for part in keys)))

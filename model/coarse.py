@@ -1,0 +1,135 @@
+"""Recall among many rows, coarse to fine: a cheap stand-in for the score picks the rows that are worth scoring.
+
+The mean of sigmoids is no inner product, and rows of one chunk are too unlike for summaries of chunks (min and max as
+in Quest, arXiv 2406.10774, or means) to find them. But over the keys that there are, near its top above all, the score
+of a prompt is nearly a linear function of the key and of the sigmoids of a few tokens, those that bend most. It is
+fitted for every prompt to an even sample of the rows: no index, nothing to keep, the same for any view. A few products
+a row instead of one for every prompt token leave a share of the rows, which are scored while their tile is at hand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from model.scoring import Best, Keys, TopRows, count_of, part_of, picked, scores, search, tile_size, widened
+
+FROM_ROWS = 500_000  # rows of a layer from which this is faster than scoring all of them
+SAMPLE_ROWS = 16_384  # the stand-in is fitted to so many
+BENDING_TOKENS = 4  # prompt tokens whose sigmoids it holds
+SCORED = 0.02  # share of the rows that are scored
+LEAST_SCORED = 16  # rows scored for every row that is wanted, at least
+WEIGHT_OF_ALL = 0.01  # of a row at or below the median, where the best row of the sample weighs 1
+RIDGE = 1e-4  # of the normal equations, relative to their mean diagonal
+
+
+class StandIn(NamedTuple):
+    """What orders rows nearly as their scores do: keys @ slopes + sigmoid(keys @ tokens.T) @ weights.
+
+    slopes (h,), tokens (g, h) some of the queries, weights (g,).
+    """
+
+    slopes: Tensor
+    tokens: Tensor
+    weights: Tensor
+
+    def __call__(self, keys: Tensor) -> Tensor:
+        """Keys (m, h) float32 -> (m,)."""
+        return keys @ self.slopes + self.weights @ (self.tokens @ keys.T).sigmoid_()
+
+
+def best_rows(
+    queries: Tensor, blocks: Sequence[Keys], count: int, left_out: Tensor | None = None, oldest: int = 0
+) -> Best:
+    """The best rows of a layer that ranks no chunks: exactly, and among many rows on the CPU nearly.
+
+    Arguments as of `coarse_search`.
+    """
+    many = queries.device.type == "cpu" and sum(map(count_of, blocks)) >= FROM_ROWS
+    return (coarse_search if many else search)(queries, blocks, count, left_out, oldest)
+
+
+def coarse_search(
+    queries: Tensor,
+    blocks: Sequence[Keys],
+    count: int,
+    left_out: Tensor | None = None,
+    oldest: int = 0,
+    scored: float = SCORED,
+) -> Best:
+    """Nearly the rows of `model.scoring.search`, with their exact scores; chunks are not ranked.
+
+    queries (n, h), blocks of keys (M_i, h); scored: the share of the rows that are scored, 1 for all. Where fewer than
+    `count` rows were found, all are scored.
+    """
+    total = sum(map(count_of, blocks))
+    share = max(scored, LEAST_SCORED * count / max(1, total))
+    if share >= 1:
+        return search(queries, blocks, count, left_out, oldest)
+    keys = sample(queries, blocks, SAMPLE_ROWS)
+    estimate = stand_in(queries.float(), keys)
+    floor, step = float(estimate(keys).quantile(1 - share)), tile_size(queries)
+    top = TopRows(count, left_out, oldest)
+    for block in blocks:
+        for start in range(0, count_of(block), step):
+            top.add(_worthwhile_scores(queries, part_of(block, start, start + step), estimate, floor))
+    rows, values, _ = top.found()
+    if len(rows) < count:
+        return search(queries, blocks, count, left_out, oldest)
+    pool = values[:0] if left_out is None else scores(queries, gathered(blocks, left_out)).rows.cpu()
+    return Best(rows, values, pool, [])
+
+
+def sample(queries: Tensor, blocks: Sequence[Keys], most: int) -> Tensor:
+    """At most so many keys, evenly spaced among all: (m, h) float32, where the queries are."""
+    total = sum(map(count_of, blocks))
+    rows = torch.linspace(0, total - 1, min(total, most), dtype=torch.float64).long()
+    return torch.cat([widened(part, queries).float() for part in gathered(blocks, rows)])
+
+
+def stand_in(queries: Tensor, keys: Tensor, tokens: int = BENDING_TOKENS) -> StandIn:
+    """Fit the score of queries (n, h) over keys (m, h): weighted least squares, in which high scores count most.
+
+    The tokens are those whose own sigmoids are worst fitted by a linear function.
+    """
+    each = (keys @ queries.T).sigmoid_()  # (m, n)
+    values = each.mean(1)
+    height = (values - values.median()).clamp_min(0)
+    weights = height / height.max().clamp_min(1e-12) + WEIGHT_OF_ALL
+    linear = torch.cat([keys, keys.new_ones(len(keys), 1)], 1)
+    misses = weights @ (each - linear @ _least_squares(linear, each, weights)).square()  # (n,)
+    bent = misses.topk(min(tokens, len(queries))).indices
+    fit = _least_squares(torch.cat([linear, each[:, bent]], 1), values[:, None], weights)[:, 0]
+    width = keys.shape[1]
+    return StandIn(fit[:width], queries[bent], fit[width + 1 :])
+
+
+def _least_squares(inputs: Tensor, wanted: Tensor, weights: Tensor) -> Tensor:
+    """Coefficients (p, q) from inputs (m, p) to what is wanted (m, q), every row with its weight."""
+    weighted = inputs * weights[:, None]
+    normal = weighted.T @ inputs
+    normal.diagonal().add_(RIDGE * normal.diagonal().mean())
+    return torch.linalg.solve(normal, weighted.T @ wanted)
+
+
+def gathered(blocks: Sequence[Keys], rows: Tensor) -> list[Keys]:
+    """The keys of row numbers (m,), copied, in their order; one part for every run of rows of the same block."""
+    sizes = torch.tensor([count_of(block) for block in blocks], dtype=torch.long)
+    ends, rows = sizes.cumsum(0), rows.cpu()
+    owners, lengths = torch.bucketize(rows, ends, right=True).unique_consecutive(return_counts=True)
+    local = rows - (ends - sizes)[owners].repeat_interleave(lengths)
+    parts = local.split(lengths.tolist())
+    return [picked(blocks[number], part) for number, part in zip(owners.tolist(), parts, strict=True)]
+
+
+def _worthwhile_scores(queries: Tensor, tile: Keys, estimate: StandIn, floor: float) -> Tensor:
+    """Scores (m,) of the rows of a tile whose stand-in reaches the floor; -inf for the others."""
+    keys = widened(tile, queries)
+    kept = (estimate(keys.float()) >= floor).nonzero()[:, 0]
+    found = torch.full((len(keys),), -torch.inf, device=keys.device)
+    if len(kept):
+        found[kept] = scores(queries, [keys[kept]]).rows
+    return found
