@@ -7,7 +7,7 @@ from torch import Tensor
 
 from model.layer_cache import LayerCache
 from model.mplus import MPlus
-from model.placement import Coming, Mover
+from model.staging import Coming, Mover
 
 
 class RoomyLayer:
@@ -35,9 +35,13 @@ class RoomyLayer:
     def _grow(self, like: Tensor, room: int) -> None:
         for name in ("_keys", "_values"):
             old = getattr(self, name)
-            new = like.new_empty(*like.shape[:2], room, like.shape[3])
+            new = self._space(like, room)
             new[:, :, : self.length] = old[:, :, : self.length]
             setattr(self, name, new)
+
+    def _space(self, like: Tensor, count: int) -> Tensor:
+        """Room for so many positions of keys or values like (B, H, n, hd)."""
+        return like.new_empty(*like.shape[:2], count, like.shape[3])
 
     def crop_to(self, length: int) -> None:
         """Forget everything behind a position."""
@@ -111,6 +115,11 @@ class HostLayer(RoomyLayer):
     def crop_to(self, length: int) -> None:
         """Forget everything behind a position."""
         super().crop_to(length)
+        self.carousel.forget()
+
+    def keep(self, rows: Tensor, room: int) -> None:
+        """Forget all but some positions (H_kv, n)."""
+        super().keep(rows.cpu(), room)
         self.carousel.forget()
 
 

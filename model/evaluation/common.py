@@ -23,6 +23,7 @@ from transformers import Cache
 
 from model.checkpoint import Checkpoint, load
 from model.errors import ModelError
+from model.evaluation.written import Written
 from model.generate import Memory, Reader, RetrievalTrace, Sampling, continue_from
 from model.membership import Membership, ViewChunk, log_membership
 from model.memory import ReadRows, Rows, RowTable, as_stored, join, project
@@ -99,7 +100,7 @@ class Subject:
     plain: a Llama without memory training, which cannot write latent memory.
     """
 
-    def __init__(self, folder: Path, device: str = "auto", dtype: str = "auto", row_format: str = DEFAULT) -> None:
+    def __init__(self, folder: Path, device: str = "auto", dtype: str = "auto", row_format: str = "bf16") -> None:
         self.plain = is_plain(folder)
         self.row_format = "bf16" if self.plain else row_format
         self.checkpoint: Checkpoint = (
@@ -112,6 +113,7 @@ class Subject:
         shipped = self.checkpoint.background_rows()
         self.background = None if shipped is None else as_stored(shipped)
         self.shipped = self.checkpoint.background.pool.shape[1] if self.checkpoint.background else 0
+        self.written = Written(self.write)
 
     def lengths(self, tokens: int) -> tuple[int, ...]:
         """Tokens of the chunks of a document: nearly equal, none above the chunk size."""

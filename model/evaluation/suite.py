@@ -40,7 +40,7 @@ class Prediction:
     said: str  # the answer, or the chosen candidate
     wanted: str
     fits: bool  # False: the texts are longer than the method can hold, the score is 0
-    read_s: float  # of the texts, by whoever read them first
+    read_s: float  # of the texts; where another method wrote a text before, with the seconds that it took then
     answer_s: float
     bytes: dict[str, int]
     text: str = ""  # what items about the same text share
@@ -121,9 +121,9 @@ def _run_method(subject: Subject, name: str, make: Maker, task: Task, items: Seq
     method, texts, read_s, fits = make(), None, 0.0, True
     for item in items:
         if item.texts != texts:
-            texts, started = item.texts, time.perf_counter()
+            texts, started, spared = item.texts, time.perf_counter(), subject.written.spared_s
             fits = _read(method, item)
-            read_s = time.perf_counter() - started
+            read_s = time.perf_counter() - started + subject.written.spared_s - spared
         started = time.perf_counter()
         try:
             score, said = ask(subject, method, task, item) if fits else (0.0, "")

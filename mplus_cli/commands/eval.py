@@ -50,9 +50,12 @@ def run(
     encoder: Annotated[
         Path | None, typer.Option("--encoder", metavar="FOLDER", help="Of rag-dense: a sentence-transformers folder.")
     ] = None,
+    rmt: Annotated[
+        Path | None, typer.Option("--rmt", metavar="FILE", help="Of rmt: its trained memory tokens (safetensors).")
+    ] = None,
     offload: Annotated[
         bool,
-        typer.Option("--offload", help="Ask methods to keep idle rows on the host; none does yet."),
+        typer.Option("--offload", help="Keep what was read in memory-mapped files, off the device."),
     ] = False,
     device: common.Device = None,
     dtype: common.Dtype = None,
@@ -74,6 +77,7 @@ def run(
     wanted = Wanted(
         data=data, out=out, methods=names(methods), tasks=names(tasks), items=limit, seed=seed, lengths=words,
         rows=rows, passages=passages, passage_tokens=passage_tokens, offload=offload, encoder=encoder,
+        rmt=rmt,
     )  # fmt: skip
     folder = model_folder(chosen.model, common.places().models)
     run_all(folder, chosen.device, chosen.dtype, wanted, chosen.memory_dtype)

@@ -52,6 +52,7 @@ class Product(Method):
         super().reset()
         self._close()
         self._libraries += 1
+        self._size: int | None = None
 
     @property
     def library(self) -> str:
@@ -62,6 +63,7 @@ class Product(Method):
         """Ingest a text as a document of its own; the same text again is already read."""
         super().read(text)
         self._close()
+        self._size = None
         if not text.strip():
             return
         document = read(BytesIO(text.encode()), name=f"text {len(self.held)}.txt", encoding="utf-8")
@@ -97,8 +99,9 @@ class Product(Method):
             return {"device": 0, "host": 0, "disk": 0}
         with self._at_home():
             pool = sum(part.nbytes for layer in self._sight().reader.pool for part in layer)
-        disk = sum(file.stat().st_size for file in self._folder().rglob("*") if file.is_file())
-        return {"device": pool, "host": 0, "disk": disk}
+        if self._size is None:  # measured once for all questions about a text
+            self._size = sum(file.stat().st_size for file in self._folder().rglob("*") if file.is_file())
+        return {"device": pool, "host": 0, "disk": self._size}
 
     def _asked(self) -> Session:
         if self._session is None:

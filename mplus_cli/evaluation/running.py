@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +40,7 @@ class Wanted:
     passage_tokens: int | None = None
     offload: bool = False
     encoder: Path | None = None  # a sentence-transformers folder for rag-dense
+    rmt: Path | None = None  # memory tokens that were trained for rmt
 
     def limits(self) -> Limits:
         """As tasks take them."""
@@ -57,8 +59,9 @@ class Wanted:
         return {
             "items": self.items, "seed": self.seed, "lengths": list(self.lengths), "rows": self.rows,
             "passages": self.passages, "passage_tokens": self.passage_tokens, "offload": self.offload,
-            "encoder": None if self.encoder is None else self.encoder.name, "dtype": dtype,
-        }  # fmt: skip
+            "encoder": None if self.encoder is None else self.encoder.name,
+            "dtype": dtype,
+        } | ({"rmt": digest(self.rmt)} if self.rmt else {})  # fmt: skip
 
 
 # --------------------------------------------------------------------------------------------------- what there is
@@ -105,16 +108,37 @@ def model_folder(name: str | None, models: Path) -> Path:
     return find_model(name, models).path
 
 
+def digest(file: Path) -> str:
+    """Twelve digits of a file's sha256: runs with other memory tokens are other runs. Raises Unreadable."""
+    from model.recurrent import COMMAND
+
+    try:
+        return sha256(file.read_bytes()).hexdigest()[:12]
+    except OSError as error:
+        raise Unreadable(f"{file} cannot be read: {error}.", f"This makes it: {COMMAND}") from error
+
+
 def reads_plain(maker: type[Method]) -> bool:
     """Whether a method works on a Llama without memory training."""
     from model.evaluation.methods.latent import Latent, NoContext
 
-    return not issubclass(maker, Latent) or issubclass(maker, NoContext)
+    return maker.name != "rmt" and (not issubclass(maker, Latent) or issubclass(maker, NoContext))
 
 
-def methods_for(subject: Subject, wanted: Sequence[str]) -> dict[str, type[Method]]:
-    """The wanted methods, or all that can work on this model; raises UsageError for one that cannot."""
+def methods_for(subject: Subject, wanted: Sequence[str], rmt: Path | None = None) -> dict[str, type[Method]]:
+    """The wanted methods, or all that can work on this model; raises UsageError for one that cannot.
+
+    Without a file of memory tokens rmt is left out, which is said.
+    """
+    from model.recurrent import COMMAND
+
     known = all_methods()
+    if rmt is None and "rmt" in wanted:
+        raise UsageError("rmt needs trained memory tokens: --rmt FILE.", f"This makes them: {COMMAND}")
+    if rmt is None and not subject.plain:
+        del known["rmt"]
+        if not wanted:
+            terminal.warn(f"rmt is left out: it needs --rmt FILE, which `{COMMAND}` makes")
     able = {name: maker for name, maker in known.items() if not subject.plain or reads_plain(maker)}
     for name in chosen(wanted, list(known), "method"):
         if name not in able:
@@ -156,7 +180,7 @@ def run(folder: Path, device: str, dtype: str, wanted: Wanted, memory_dtype: str
 
     kept = row_format(RAW_KV if is_plain(folder) else LATENT, memory_dtype)
     subject = Subject(folder, device, dtype, kept)
-    methods = methods_for(subject, wanted.methods)
+    methods = methods_for(subject, wanted.methods, wanted.rmt)
     run_folder(wanted.out, about(subject, list(methods), tasks, wanted))
     with Interruption() as interruption:
         made = predictions(
@@ -176,10 +200,11 @@ def run(folder: Path, device: str, dtype: str, wanted: Wanted, memory_dtype: str
 
 
 def makers(subject: Subject, methods: Mapping[str, type[Method]], wanted: Wanted) -> dict[str, Callable[[], Method]]:
-    """How each method is made; rag-dense with the encoder that was named."""
+    """How each method is made; rag-dense and rmt with what was named for them."""
     found: dict[str, Callable[[], Method]] = {}
     for name, kind in methods.items():
         more = {"encoder": wanted.encoder} if name == "rag-dense" and wanted.encoder else {}
+        more |= {"weights": wanted.rmt} if name == "rmt" else {}
         found[name] = partial(kind, subject, wanted.budget(), **more)
     return found
 

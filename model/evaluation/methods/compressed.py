@@ -84,7 +84,9 @@ class SnapKV(Compressed):
     def best(self, layer: int, entering: Tensor, held: RoomyLayer, pairs: int) -> tuple[Tensor, int]:
         """What the observation window attends to, and the window."""
         window = min(WINDOW, pairs, entering.shape[1])
-        votes = attention_votes(self.model, layer, entering, held.keys, window)[:, : held.length - window]
+        votes = attention_votes(self.model, layer, entering, held.keys.to(entering.device), window)[
+            :, : held.length - window
+        ]
         pooled = F.max_pool1d(votes[None], KERNEL, 1, KERNEL // 2)[0]
         return pooled.topk(pairs - window).indices, window
 
@@ -100,5 +102,5 @@ class H2O(Compressed):
     def best(self, layer: int, entering: Tensor, held: RoomyLayer, pairs: int) -> tuple[Tensor, int]:
         """What all queries together attend to most, and the newest half."""
         recent = pairs - pairs // 2
-        votes = attention_votes(self.model, layer, entering, held.keys, entering.shape[1])
+        votes = attention_votes(self.model, layer, entering, held.keys.to(entering.device), entering.shape[1])
         return votes[:, : held.length - recent].topk(pairs // 2).indices, recent

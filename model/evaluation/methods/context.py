@@ -14,6 +14,7 @@ from model.adapters import READ, using
 from model.cache import RoomyLayer, roomy_cache
 from model.evaluation.methods.method import DoesNotFit, Prompting
 from model.generate import Reader
+from model.layer_cache import LayerCache
 from model.mplus import KeysValues, MPlus
 
 TILE = 1024  # queries that attend at a time, so that no mask of n by n is made
@@ -22,14 +23,21 @@ AfterLayer = Callable[[int, Tensor, RoomyLayer], None]  # (layer, hidden enterin
 
 @torch.no_grad()
 def read_long(
-    model: MPlus, front: Sequence[KeysValues], ids: Tensor, room: int, after: AfterLayer | None = None
+    model: MPlus,
+    front: Sequence[KeysValues],
+    ids: Tensor,
+    room: int,
+    after: AfterLayer | None = None,
+    cache: LayerCache | None = None,
 ) -> tuple[Tensor, Cache]:
     """Read a long prompt (1, n) behind rows of every layer: hidden states (1, n, d) before the final norm, the cache.
 
     Layer by layer, and in a layer a tile of queries at a time; the same as all at once. `after` is called when a layer
-    is done and may shorten its cache. `room` positions are kept free for decoding.
+    is done and may shorten its cache. `room` positions are kept free for decoding. `cache`: an empty one that is not on
+    the device.
     """
-    cache, hidden, entered = roomy_cache(model, ids.shape[1] + room), model.embed(ids), []
+    cache = roomy_cache(model, ids.shape[1] + room) if cache is None else cache
+    hidden, entered = model.embed(ids), []
     first, rest = hidden[:, :TILE], hidden[:, TILE:]
 
     def note(_: int, entering: Tensor) -> Tensor:
@@ -131,7 +139,8 @@ class FullContext(TextInFront):
         def after(layer: int, entering: Tensor, held: RoomyLayer) -> None:
             self.after_layer(layer, entering, held, room)
 
-        hidden, cache = read_long(self.model, self.front, self.subject.ids(ids), room, after)
+        empty = self.cache(len(ids) + room)
+        hidden, cache = read_long(self.model, self.front, self.subject.ids(ids), room, after, empty)
         self.cache_bytes = sum(layer.keys.nbytes + layer.values.nbytes for layer in cache.layers)
         return hidden, cache
 
@@ -139,8 +148,15 @@ class FullContext(TextInFront):
         """What becomes of a layer's cache once everything was read: nothing."""
 
     def bytes_held(self) -> dict[str, int]:
-        """Keys and values of the last prompt are on the device, the text on the host."""
-        return super().bytes_held() | {"device": self.cache_bytes}
+        """Keys and values of the last prompt are on the device, the text on the host.
+
+        Offloaded they are on the host of a GPU, or in files.
+        """
+        held = super().bytes_held()
+        if self.attic is None:
+            return held | {"device": self.cache_bytes}
+        place = "disk" if self.model.device.type == "cpu" else "host"
+        return held | {place: held[place] + self.cache_bytes}
 
 
 class Truncate(TextInFront):

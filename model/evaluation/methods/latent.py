@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from torch import Tensor
 from transformers import Cache
@@ -10,6 +11,7 @@ from transformers import Cache
 from model.evaluation.common import Document, pool_only
 from model.evaluation.methods.method import Method
 from model.generate import Memory, Reader
+from model.staging import Staged
 
 
 class Latent(Method):
@@ -27,12 +29,19 @@ class Latent(Method):
         """Write a document into memory, chunk by chunk."""
         super().read(text)
         if self.held[-1]:
-            self.documents.append(self.write(f"text {len(self.documents)}", self.held[-1]))
+            self.documents.append(self.put_away(self.write(f"text {len(self.documents)}", self.held[-1])))
         self._reader = None
 
     def write(self, name: str, ids: Sequence[int]) -> Document:
         """One document as memory."""
-        return self.subject.write(name, ids)
+        return self.subject.written.document(name, ids)
+
+    def put_away(self, document: Document) -> Document:
+        """A document whose rows lie where they lie until a prompt recalls them."""
+        if self.attic is None:
+            return document
+        hidden = None if document.hidden is None else self.attic.tensor(document.hidden)
+        return replace(document, rows=self.attic.rows(document.rows), hidden=hidden)
 
     def memory(self) -> Memory:
         """What a prompt may see."""
@@ -42,6 +51,8 @@ class Latent(Method):
         """A reader behind the memory, kept until something else is read."""
         if self._reader is None:
             self._reader = self.make_reader(self.memory())
+            if self.attic is not None:
+                self._reader.pool = Staged(self._reader.pool.parts, self._reader.mover, resident=False)
             if self.budget.rows is not None:
                 self._reader.recall_rows = max(0, self.budget.rows - len(self._reader.memory.membership.pool[0]))
         return self._reader
@@ -56,11 +67,17 @@ class Latent(Method):
         return found.hidden, found.cache
 
     def bytes_held(self) -> dict[str, int]:
-        """Rows in read form lie on the host; the pool's are on the device too."""
+        """Rows in read form lie on the host, the pool's on the device too; offloaded, in files and on the host."""
         rows = [document.rows for document in self.documents]
-        host = sum(part.nbytes for one in rows for part in one.tensors().values())
-        pool = sum(part.nbytes for layer in self.reader().pool for part in layer)
-        return {"device": pool, "host": host, "disk": host}
+        size = sum(part.nbytes for one in rows for part in one.tensors().values())
+        pool = sum(part.nbytes for layer in self.reader().pool.parts for part in layer)
+        return self.by_place(pool, size)
+
+    def by_place(self, pool: int, size: int) -> dict[str, int]:
+        """Bytes of the pool and of all rows, where they are."""
+        if self.attic is None:
+            return {"device": pool, "host": size, "disk": size}
+        return {"device": 0, "host": pool, "disk": size}
 
 
 class PoolOnly(Latent):

@@ -13,9 +13,12 @@ import torch
 from torch import Tensor
 from transformers import Cache
 
+from model.cache import roomy_cache
 from model.errors import ModelError
 from model.evaluation.common import Subject
+from model.evaluation.methods.offload import Attic, offloaded_cache
 from model.generate import Reader, likelihoods_behind
+from model.layer_cache import LayerCache
 
 
 class DoesNotFit(ModelError):
@@ -29,7 +32,7 @@ class Budget:
     rows: int | None = None  # key-value pairs of each layer that a prompt may see beside itself
     passages: int = 4  # of retrieval-augmented generation
     passage_tokens: int | None = None
-    offload: bool = False  # what is not needed at once lies on the host (CUDA)
+    offload: bool = False  # what was read lies in memory-mapped files, what a prompt needs of it comes layer by layer
 
 
 class Method(ABC):
@@ -45,6 +48,7 @@ class Method(ABC):
     def reset(self) -> None:
         """Forget everything."""
         self.held: list[list[int]] = []
+        self.attic = Attic() if self.budget.offload else None
 
     def read(self, text: str) -> None:
         """Take in one document, behind those before it."""
@@ -57,8 +61,16 @@ class Method(ABC):
         `room`: tokens that will be decoded. Reading and asking never change what is held.
         """
 
+    def stowed(self, tensor: Tensor) -> Tensor:
+        """State that no computation needs now: where it is, or with `Budget.offload` in a memory-mapped file."""
+        return tensor if self.attic is None else self.attic.tensor(tensor)
+
+    def cache(self, room: int) -> LayerCache:
+        """A cache for a prompt that is all of a method's state; with `Budget.offload` off the device."""
+        return roomy_cache(self.model, room) if self.attic is None else offloaded_cache(self.model, room, self.attic)
+
     def bytes_held(self) -> dict[str, int]:
-        """Bytes of what was read, by place: device, host, disk."""
+        """Bytes of what was read, by place: device, host, disk. Offloaded, mapped files count as disk alone."""
         return {"device": 0, "host": sum(map(len, self.held)) * 4, "disk": 0}
 
     def respond(self, question: str, prompt: Sequence[int], most: int) -> str:

@@ -34,7 +34,8 @@ class RawKV(Method):
         config, most = self.model.config, self.budget.rows
         self.table = RowTable([])
         self.edges = torch.zeros(1, dtype=torch.long)  # row numbers where blocks begin and end; none crosses a chunk
-        self.means = torch.zeros(config.layers, 0, config.key_value_dim).to(self.model.device, self.model.dtype)
+        where = self.model.device if self.attic is None else torch.device("cpu")
+        self.means = torch.zeros(config.layers, 0, config.key_value_dim).to(where, self.model.dtype)
         recalled, pool = config.recall_rows, config.pool_rows
         self.window = pool if most is None else most * pool // (recalled + pool)
         self.recall_rows = recalled if most is None else most - self.window
@@ -51,10 +52,10 @@ class RawKV(Method):
 
     def _keep(self, rows: ReadRows) -> None:
         means = block_means(rows.keys, BLOCK)  # (L, blocks, H_kv * hd)
-        self.means = torch.cat([self.means, means.to(self.means)], 1)
+        self.means = self.stowed(torch.cat([self.means, means.to(self.means)], 1))
         ends = len(self.table) + (torch.arange(means.shape[1]) * BLOCK + BLOCK).clamp(max=len(rows))
         self.edges = torch.cat([self.edges, ends])
-        self.table = RowTable([*self.table.blocks, rows])
+        self.table = RowTable([*self.table.blocks, rows if self.attic is None else self.attic.rows(rows)])
 
     def recall(self, layer: int, hidden: Tensor) -> Tensor:
         """Row numbers of the best blocks that lie before the newest rows, oldest first: (R,), or all there are.
@@ -67,7 +68,7 @@ class RawKV(Method):
         if not count:
             return torch.zeros(0, dtype=torch.long)
         blocks = int((self.edges < end).sum())  # those that begin before the newest rows
-        scores = (self.means[layer, :blocks] @ mean_query(self.model, layer, hidden).flatten()).float()
+        scores = (self.means[layer, :blocks] @ mean_query(self.model, layer, hidden).flatten().to(self.means)).float()
         if not self.model.config.bos_row:
             scores[0] = torch.inf
         return best_rows(scores, self.edges[: blocks + 1], end, count)
@@ -91,4 +92,6 @@ class RawKV(Method):
     def bytes_held(self) -> dict[str, int]:
         """Rows lie on the host; the means of blocks are on the device."""
         host = sum(part.nbytes for block in self.table.blocks for part in (block.keys, block.values))
+        if self.attic is not None:
+            return {"device": 0, "host": 0, "disk": host + self.means.nbytes}
         return {"device": self.means.nbytes, "host": host, "disk": host}

@@ -34,22 +34,24 @@ class Recurrent(Method):
     def reset(self) -> None:
         """Back to the learnt first memory."""
         super().reset()
-        self.carried = self.tokens.first()  # (1, m, d)
+        self.carried = self.stowed(self.tokens.first())  # (1, m, d)
 
     @torch.inference_mode()
     def read(self, text: str) -> None:
         """Carry the memory through a document, segment by segment, each as long as a chunk of M+."""
-        ids = self.subject.tokenizer.encode(text)
+        ids, carried = self.subject.tokenizer.encode(text), self.carried.to(self.model.device)
         if ids:
             for segment in self.subject.ids(ids).split(list(self.subject.lengths(len(ids))), 1):
-                self.carried = write_segment(self.model, self.tokens, segment, self.carried)
+                carried = write_segment(self.model, self.tokens, segment, carried)
+        self.carried = self.stowed(carried)
 
     @torch.inference_mode()
     def prefill(self, prompt: Sequence[int], room: int) -> tuple[Tensor, Cache]:
         """Read a prompt behind the memory."""
         cache = roomy_cache(self.model, len(prompt) + room)
-        return read_behind(self.model, self.subject.ids(prompt), self.carried, cache), cache
+        carried = self.carried.to(self.model.device)
+        return read_behind(self.model, self.subject.ids(prompt), carried, cache), cache
 
     def bytes_held(self) -> dict[str, int]:
         """The vectors, and nothing of the text."""
-        return {"device": self.carried.nbytes, "host": 0, "disk": self.carried.nbytes}
+        return {"device": self.carried.nbytes * (self.attic is None), "host": 0, "disk": self.carried.nbytes}

@@ -145,19 +145,20 @@ class RagDense(Retrieval):
         """Unit vectors (n, d)."""
         if self.encoder is not None:
             return self.encoder.vectors([self.subject.tokenizer.decode(ids) for ids in passages])
-        return torch.stack([self.vector(ids) for ids in passages])
+        return self.stowed(torch.stack([self.vector(ids) for ids in passages]))
 
     def scores(self, index: object, question: str) -> list[float]:
         """Cosine of every passage with the question."""
         if self.encoder is not None:
             return (index @ self.encoder.vectors([question])[0]).tolist()
         ids = self.subject.tokenizer.encode(question)
-        return (index @ self.vector(ids)).tolist() if ids else [0.0] * len(index)
+        return (index @ self.vector(ids).to(index.device)).tolist() if ids else [0.0] * len(index)
 
     def bytes_held(self) -> dict[str, int]:
         """The vectors of the passages beside the text."""
         vectors = None if self._index is None else self._index[2]
-        return super().bytes_held() | {"device": 0 if vectors is None else vectors.nbytes}
+        place = "device" if self.attic is None or self.encoder is not None else "disk"
+        return super().bytes_held() | {place: 0 if vectors is None else vectors.nbytes}
 
     def vector(self, ids: Sequence[int]) -> Tensor:
         """Mean of the last hidden states of a text read behind an empty memory: (d,), float32, of length 1."""
