@@ -11,13 +11,15 @@ from torch import Tensor
 
 from model.adapters import READ, using
 from model.cache import roomy_cache
+from model.coarse import best_rows
 from model.layer_cache import LayerCache
 from model.membership import Membership
 from model.memory import RowTable, as_prefix
 from model.mplus import KeysValues, MPlus
-from model.placement import EVERYTHING, Mover, Placement, Staged
+from model.placement import EVERYTHING, Placement
 from model.retriever import chunk_strengths, oldest_first, top_rows
-from model.scoring import Best, scores, search
+from model.scoring import Best, Keys, on_device, scores, search
+from model.staging import Mover, Staged
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,7 @@ class Reader:
         self.recall_rows = model.config.recall_rows  # R
         pool = (self._on_host(layer, rows) for layer, rows in enumerate(memory.membership.pool))
         self.pool = Staged(pool, self.mover, placement.pool)
+        self._resident: dict[int, list[Keys]] = {}
 
     def _stored(self, layer: int, rows: Tensor) -> KeysValues:
         return KeysValues(*self.mover.move(self._on_host(layer, rows)).arrive())
@@ -90,14 +93,26 @@ class Reader:
         trace.pool_scores.append(of_pool)
         return rows
 
+    def _keys(self, layer: int) -> list[Keys]:
+        """Retrieval keys of a layer: kept on a GPU from the first question on, where they have a place there."""
+        stored = self.memory.table.retrieval(layer)
+        if self.model.device.type == "cpu" or not self.placement.keys:
+            return stored
+        if layer not in self._resident:
+            self._resident[layer] = [on_device(keys, self.model.device) for keys in stored]
+        return self._resident[layer]
+
     def _find(self, layer: int, hidden: Tensor) -> tuple[Best, Tensor]:
         """The rows that are recalled, with the pool as what is left out, and the strengths of chunks (T,)."""
         membership, config = self.memory.membership, self.model.config
         if membership.candidates is not None or not config.retriever_dim:
             return self._find_among_all(layer, hidden)
-        queries, keys = self.model.query(layer, hidden)[0], self.memory.table.retrieval(layer)
-        ranked = config.memory_rows if layer in config.ranking_layers else 0
-        found = search(queries, keys, self.recall_rows, membership.pool[layer], membership.oldest, ranked)
+        queries, keys = self.model.query(layer, hidden)[0], self._keys(layer)
+        wanted = self.recall_rows, membership.pool[layer], membership.oldest
+        if layer in config.ranking_layers:
+            found = search(queries, keys, *wanted, chunk_rows=config.memory_rows)
+        else:
+            found = best_rows(queries, keys, *wanted)
         return found, chunk_strengths(self._chunks(queries, found.chunks))
 
     def _find_among_all(self, layer: int, hidden: Tensor) -> tuple[Best, Tensor]:
@@ -110,7 +125,7 @@ class Reader:
         """Scores of all rows (M,), and per prompt token those of the chunks' best rows (n, T)."""
         if not self.model.config.retriever_dim:
             return torch.zeros(len(self.memory.table)), torch.zeros(hidden.shape[1], 0)
-        queries, keys = self.model.query(layer, hidden)[0], self.memory.table.retrieval(layer)
+        queries, keys = self.model.query(layer, hidden)[0], self._keys(layer)
         found = scores(queries, keys, self.model.config.memory_rows)
         return found.rows.cpu(), self._chunks(queries, found.chunks)
 

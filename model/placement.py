@@ -3,20 +3,18 @@
 Weights are always on the device. What else there is room for goes there in the order of what it saves a byte: the
 prefix that every generated token attends to, the pool that every question reads, the retrieval keys that every
 question scores. What is left is on the host (memory-mapped rows stay on disk until they are touched), and the next
-layer's share is copied on a stream of its own while this layer computes.
+layer's share is copied on a stream of its own while this layer computes (`model.staging`). Arithmetic only: no torch.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
-
-from model.config import MPlusConfig
 from model.errors import DeviceError
-from model.mplus import KeysValues
+
+if TYPE_CHECKING:
+    from model.config import MPlusConfig
 
 STREAMED_LAYERS = 2  # of what is streamed: the layer that is used and the one that comes next
 WORK_TOKENS = 512  # prompt tokens whose activations are planned for
@@ -48,8 +46,13 @@ class Placement:
     bytes: int = 0
 
 
-def needs_of(config: MPlusConfig, weights: int, rows: int, width: int, tokens: int = WORK_TOKENS) -> Needs:
-    """Bytes that asking behind `rows` rows a layer takes with numbers of `width` bytes; `tokens`: prompt and answer."""
+def needs_of(
+    config: MPlusConfig, weights: int, rows: int, width: int, tokens: int = WORK_TOKENS, keys: int | None = None
+) -> Needs:
+    """Bytes that asking behind `rows` rows a layer takes with numbers of `width` bytes.
+
+    tokens: of prompt and answer. keys: bytes of all retrieval keys as they are stored; None: of numbers of that width.
+    """
     pool, recalled = min(rows, config.pool_rows), min(max(0, rows - config.pool_rows), config.recall_rows)
     pair = 2 * config.key_value_dim * width
     activations = tokens * (config.llama.hidden_size * 4 + config.llama.intermediate_size * 3) * width
@@ -59,7 +62,7 @@ def needs_of(config: MPlusConfig, weights: int, rows: int, width: int, tokens: i
         work=activations + logits,
         prefix=config.layers * (1 + recalled + pool + tokens) * pair,
         pool=config.layers * pool * pair,
-        keys=config.layers * rows * config.retriever_dim * width,
+        keys=config.layers * rows * config.retriever_dim * width if keys is None else keys,
         layers=config.layers,
     )
 
@@ -82,62 +85,3 @@ def place(needs: Needs, limit: int | None = None) -> Placement:
 
 
 EVERYTHING = Placement()
-
-
-@dataclass(frozen=True, slots=True)
-class Coming:
-    """Tensors that are being copied to the device, and what says that they are there."""
-
-    tensors: tuple[Tensor, ...]
-    ready: torch.cuda.Event | None = None
-
-    def arrive(self) -> tuple[Tensor, ...]:
-        """The tensors. The device, not the host, waits for them; their memory is the computing stream's from here."""
-        if self.ready is not None:
-            current = torch.cuda.current_stream(self.tensors[0].device)
-            current.wait_event(self.ready)
-            for tensor in self.tensors:
-                tensor.record_stream(current)
-        return self.tensors
-
-
-class Mover:
-    """Copies tensors to the device; where it is a GPU, ahead of time and on a stream of its own."""
-
-    def __init__(self, device: torch.device) -> None:
-        self.device = device
-        self.stream = torch.cuda.Stream(device) if device.type == "cuda" else None
-
-    def host(self, tensor: Tensor) -> Tensor:
-        """A tensor on the host, page-locked where a GPU will copy from it."""
-        return tensor.cpu().pin_memory() if self.stream is not None else tensor.cpu()
-
-    def move(self, tensors: Sequence[Tensor]) -> Coming:
-        """Begin to copy tensors to the device."""
-        if self.stream is None:
-            return Coming(tuple(tensor.to(self.device) for tensor in tensors))
-        with torch.cuda.stream(self.stream):
-            copies = tuple(tensor.to(self.device, non_blocking=True) for tensor in tensors)
-            return Coming(copies, self.stream.record_event())
-
-
-class Staged:
-    """Keys and values of all layers: on the device, or one layer at a time with the next one on its way."""
-
-    def __init__(self, parts: Iterable[KeysValues], mover: Mover, resident: bool) -> None:
-        self.mover, self.resident = mover, resident
-        place = (lambda part: mover.move(part).arrive()) if resident else (lambda part: map(mover.host, part))
-        self.parts = [KeysValues(*place(part)) for part in parts]
-        self._coming: dict[int, Coming] = {}
-
-    def __len__(self) -> int:
-        return len(self.parts)
-
-    def __getitem__(self, layer: int) -> KeysValues:
-        """Keys and values of a layer, on the device; begins to copy those of the layer after it."""
-        part = self.parts[layer]
-        if self.resident:
-            return part
-        here = self._coming.get(layer) or self.mover.move(part)
-        self._coming = {layer + 1: self.mover.move(self.parts[layer + 1])} if layer + 1 < len(self.parts) else {}
-        return KeysValues(*here.arrive())

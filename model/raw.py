@@ -18,6 +18,7 @@ from model.generate import Memory, Reader, RetrievalTrace
 from model.membership import Membership
 from model.memory import ReadRows, RowTable, as_prefix
 from model.mplus import KeysValues, MPlus
+from model.placement import EVERYTHING, Placement
 from model.plain import read_raw
 from model.retriever import chunk_strengths
 
@@ -141,8 +142,8 @@ def first_chunks(rows: ReadRows, lengths: Sequence[int]) -> ReadRows:
 class RawReader(Reader):
     """Recalls the blocks of R rows together whose mean keys answer the prompt's queries; both before RoPE."""
 
-    def __init__(self, model: MPlus, memory: RawMemory) -> None:
-        super().__init__(model, memory)
+    def __init__(self, model: MPlus, memory: RawMemory, placement: Placement = EVERYTHING) -> None:
+        super().__init__(model, memory, placement)
         sizes = torch.tensor([-(-length // BLOCK) for length in memory.lengths], dtype=torch.long)
         self.chunk_of = torch.arange(len(sizes)).repeat_interleave(sizes)  # (B,)
         spans = [min(BLOCK, length - at) for length in memory.lengths for at in range(0, length, BLOCK)]

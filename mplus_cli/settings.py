@@ -23,6 +23,7 @@ DTYPES = ("auto", "bfloat16", "float32")
 MEMORY_DTYPES = ("auto", "bf16", "fp8", "int8", "int4")
 _DEVICE = re.compile(r"auto|cpu|cuda(:\d{1,3})?")
 _LIBRARY = re.compile(r"\w(?:[\w .-]{0,62}\w)?")
+_SIZE = re.compile(r"(\d+(?:\.\d+)?) ?([KMGT]?)(i?)B", re.IGNORECASE)
 _TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 
 
@@ -78,6 +79,9 @@ class Settings:
     memory_cap: int = 0
     """Chunks of long-term memory that a question may recall from, the newest; 0 means all that was ever read."""
 
+    max_vram: str = "all"
+    """Most memory of a GPU that asking takes: all, or a size such as 8GiB. What does not fit stays on the host."""
+
     offline: bool = False
     """Never open a connection, not even for `mplus model pull`. HF_HUB_OFFLINE=1 does the same."""
 
@@ -95,9 +99,20 @@ _CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "dtype": (lambda value: value in DTYPES, f"one of {', '.join(DTYPES)}"),
     "memory_dtype": (lambda value: value in MEMORY_DTYPES, f"one of {', '.join(MEMORY_DTYPES)}"),
     "threads": (lambda value: 0 <= value <= 1024, "a number from 0 to 1024"),
+    "max_vram": (lambda value: value == "all" or bytes_of(value) is not None, "all, or a size such as 8GiB or 500 MB"),
     "memory_cap": (lambda value: value >= 0, "a number of chunks, or 0 for all"),
     "colour": (lambda value: value in COLOURS, f"one of {', '.join(COLOURS)}"),
 }
+
+
+def bytes_of(size: str) -> int | None:
+    """A size in words as bytes: 8GiB, 500 MB, 1.5 gb. None for what is no size."""
+    found = _SIZE.fullmatch(size.strip())
+    if found is None:
+        return None
+    number, prefix, binary = found.groups()
+    unit = 1024 if binary else 1000
+    return round(float(number) * unit ** float(" KMGT".index(prefix.upper() or " ")))
 
 
 def load(flags: Mapping[str, object] | None = None) -> Settings:

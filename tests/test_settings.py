@@ -14,6 +14,7 @@ from mplus_cli.errors import UsageError
 from mplus_cli.settings import (
     KEYS,
     Settings,
+    bytes_of,
     environment_variable,
     help_texts,
     load,
@@ -109,6 +110,7 @@ def test_an_empty_variable_counts_as_not_set() -> None:
         ("NO_COLOR", "1", "colour", "never"),
         ("FORCE_COLOR", "1", "colour", "always"),
         ("MPLUS_MEMORY_CAP", "300", "memory_cap", 300),
+        ("MPLUS_MAX_VRAM", "8GiB", "max_vram", "8GiB"),
         ("MPLUS_DEVICE", "cuda:1", "device", "cuda:1"),
     ],
 )
@@ -144,6 +146,7 @@ def test_an_unknown_key_is_named_with_file_line_and_the_nearest() -> None:
         ('library = "../x"', "letters"),
         ('model = ""', "name"),
         ("memory_cap = 1.5", "chunks"),
+        ('max_vram = "much"', "8GiB"),
         ("device = []", "cuda"),
     ],
 )
@@ -210,3 +213,11 @@ def test_every_setting_is_documented_as_it_is() -> None:
     defaults = {key: getattr(Settings(), key) for key in KEYS}
     shown = {key: str(value).lower() if isinstance(value, bool) else str(value) for key, value in defaults.items()}
     assert rows == [(key, shown[key], environment_variable(key), help_texts()[key]) for key in KEYS]
+
+
+@pytest.mark.parametrize(
+    ("words", "size"),
+    [("8GiB", 8 * 2**30), ("500 MB", 500_000_000), ("1.5gib", 3 * 2**29), ("12 b", 12), ("8", None), ("", None)],
+)
+def test_a_size_in_words_is_bytes(words: str, size: int | None) -> None:
+    assert bytes_of(words) == size

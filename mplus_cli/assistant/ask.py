@@ -29,7 +29,7 @@ from mplus_cli.events import (
     Token,
 )
 from mplus_cli.library.library import Library
-from mplus_cli.settings import Settings, places
+from mplus_cli.settings import Settings, bytes_of, places
 from mplus_cli.shelf import path_of
 
 if TYPE_CHECKING:
@@ -89,8 +89,14 @@ class Session:
         if key not in self._sights:
             view = view_of(self.library, books, until)
             memory, births = memory_of(self.library, view, self.engine, self.settings.memory_cap)
-            self._sights = {key: Sight(view, births, reader_of(self.engine, memory))}
+            self._sights = {key: Sight(view, births, reader_of(self.engine, memory, self.device_limit()))}
         return self._sights[key]
+
+    def device_limit(self) -> int | None:
+        """Bytes of a GPU that asking may take; a limit that stands in the settings says nothing to a CPU."""
+        asked_for = self.settings.origins.get("max_vram") == "flag"
+        idle = self.engine.model.device.type == "cpu" and not asked_for
+        return None if idle else bytes_of(self.settings.max_vram)
 
     def ask(self, question: str, options: AskOptions) -> Iterator[AskEvent]:
         """Answer one question: Loaded, Recalled, Tokens, Answered.

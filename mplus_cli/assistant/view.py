@@ -17,6 +17,7 @@ from mplus_cli.library.records import DocumentRecord, ShardRecord
 if TYPE_CHECKING:
     from model.generate import Memory, Reader
     from model.memory import Rows
+    from model.placement import Placement
     from mplus_cli.assistant.engine import Engine
 
 
@@ -219,9 +220,33 @@ def _blocks(library: Library, view: View) -> list[tuple[ShardRecord, Rows, int]]
     return [(shard, block, count) for shard, block, count in counted if count > 0]
 
 
-def reader_of(engine: Engine, memory: Memory) -> Reader:
-    """What answers behind a memory: recall by the retriever, or in raw-kv mode by the keys of blocks."""
+def reader_of(engine: Engine, memory: Memory, limit: int | None = None) -> Reader:
+    """What answers behind a memory: recall by the retriever, or in raw-kv mode by the keys of blocks.
+
+    `limit`: bytes of a GPU that it may take, weights included. Raises UsageError where they are too few, or where the
+    model is on the CPU.
+    """
     from model.generate import Reader
     from model.raw import RawMemory, RawReader
+    from mplus_cli.assistant.engine import translated
 
-    return RawReader(engine.model, memory) if isinstance(memory, RawMemory) else Reader(engine.model, memory)
+    with translated():
+        placement = placement_of(engine, memory, limit)
+        if isinstance(memory, RawMemory):
+            return RawReader(engine.model, memory, placement)
+        return Reader(engine.model, memory, placement)
+
+
+def placement_of(engine: Engine, memory: Memory, limit: int | None) -> Placement:
+    """What of a memory stays on the device."""
+    from model.placement import EVERYTHING, needs_of, place
+    from model.scoring import bytes_of
+
+    if limit is None:
+        return EVERYTHING
+    model, table = engine.model, memory.table
+    if model.device.type == "cpu":
+        raise UsageError("--max-vram limits a GPU; the model is on the CPU.", "Leave it out, or use --device cuda.")
+    keys = sum(bytes_of(block) for layer in range(engine.config.layers) for block in table.retrieval(layer))
+    width, tokens = model.dtype.itemsize, engine.prompt_tokens
+    return place(needs_of(engine.config, model.weight_bytes(), len(table), width, tokens, keys), limit)

@@ -29,6 +29,7 @@ def ask(
     device: common.Device = None,
     dtype: common.Dtype = None,
     memory_cap: common.MemoryCap = None,
+    max_vram: common.MaxVram = None,
     as_json: common.Json = False,
 ) -> None:
     """Answer a question from a library, with the pages behind the answer.
@@ -44,7 +45,7 @@ def ask(
     from mplus_cli.assistant.ask import Session
     from mplus_cli.events import AskOptions
 
-    settings = common.loaded(model=model, device=device, dtype=dtype, memory_cap=memory_cap)
+    settings = common.loaded(model=model, device=device, dtype=dtype, memory_cap=memory_cap, max_vram=max_vram)
     asked = common.from_stdin(question)
     options = AskOptions(tuple(books), until, top, max_tokens, temperature, seed, strict, reread, text)
     with common.closing(Session(common.library_to_read(library, settings), settings)) as session:

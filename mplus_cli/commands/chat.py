@@ -15,6 +15,7 @@ def chat(
     device: common.Device = None,
     dtype: common.Dtype = None,
     memory_cap: common.MemoryCap = None,
+    max_vram: common.MaxVram = None,
 ) -> None:
     """Talk about a library: questions one after the other, the conversation is context.
 
@@ -27,6 +28,6 @@ def chat(
     from mplus_cli.assistant.ask import Session
     from mplus_cli.repl import run
 
-    settings = common.loaded(model=model, device=device, dtype=dtype, memory_cap=memory_cap)
+    settings = common.loaded(model=model, device=device, dtype=dtype, memory_cap=memory_cap, max_vram=max_vram)
     name = common.library_to_read(library, settings)
     run(lambda chosen: Session(chosen, settings), name, tuple(books))

@@ -78,6 +78,12 @@ MemoryCap = Annotated[
     int | None,
     typer.Option("--memory-cap", min=0, metavar="CHUNKS", help="Recall from the newest so many chunks only; 0: all."),
 ]
+MaxVram = Annotated[
+    str | None,
+    typer.Option(
+        "--max-vram", metavar="SIZE", help="Most memory of a GPU to take, such as 8GiB; the rest is streamed."
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Results, and errors, as JSON on stdout.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 

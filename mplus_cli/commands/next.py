@@ -33,6 +33,7 @@ def next_events(
     device: common.Device = None,
     dtype: common.Dtype = None,
     memory_cap: common.MemoryCap = None,
+    max_vram: common.MaxVram = None,
     as_json: common.Json = False,
 ) -> None:
     """Rank possible next events by their likelihood behind the memory, or propose continuations.
@@ -47,7 +48,7 @@ def next_events(
     from mplus_cli.events import NextOptions
 
     candidates = common.candidates(choose, option, after, until)
-    settings = common.loaded(model=model, device=device, dtype=dtype, memory_cap=memory_cap)
+    settings = common.loaded(model=model, device=device, dtype=dtype, memory_cap=memory_cap, max_vram=max_vram)
     options = NextOptions(tuple(after), until, candidates, tuple(books), top, count, max_tokens, temperature, seed)
     with common.closing(Session(common.library_to_read(library, settings), settings)) as session:
         render.ranked(session.next_events(options), as_json)

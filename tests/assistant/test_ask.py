@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from model.errors import DeviceError
 from mplus_cli.assistant.ask import Session
-from mplus_cli.assistant.view import memory_of, view_of
+from mplus_cli.assistant.view import memory_of, placement_of, view_of
 from mplus_cli.errors import LibraryDamaged, NotFound, UsageError
 from mplus_cli.events import AskOptions, NextOptions, Ranked, Recalled
 from mplus_cli.library.library import Library
@@ -233,3 +234,27 @@ def test_without_candidates_continuations_are_proposed(library, model):
     session.close()
     assert ranked.proposed
     assert len(ranked.candidates) <= 2
+
+
+def test_a_limit_of_gpu_memory_is_refused_on_the_cpu_where_it_was_asked_for_and_else_says_nothing(library, model):
+    for origin, refused in (("flag", True), ("file", False)):
+        session = Session("novels", world.settings(model, max_vram="8GiB", origins={"max_vram": origin}))
+        if refused:
+            with pytest.raises(UsageError, match="GPU"):
+                session.sight((), None)
+        else:
+            assert session.sight((), None).reader.placement.prefix
+        session.close()
+
+
+def test_what_a_limit_leaves_on_the_device_is_planned_from_the_rows_that_are_there(library, model, monkeypatch):
+    session = Session("novels", world.settings(model))
+    memory, _ = memory_of(session.library, session.sight((), None).view, session.engine)
+    monkeypatch.setattr(type(session.engine.model), "device", torch.device("cuda"))
+    whole = placement_of(session.engine, memory, 2**40)
+    assert (whole.prefix, whole.pool, whole.keys) == (True, True, True)
+    assert placement_of(session.engine, memory, whole.bytes) == whole
+    with pytest.raises(DeviceError):
+        placement_of(session.engine, memory, 1000)
+    monkeypatch.undo()
+    session.close()

@@ -14,7 +14,8 @@ from model.generate import Memory, Reader, Sampling, decode
 from model.membership import ViewChunk, log_membership
 from model.memory import RowTable, project
 from model.mplus import MPlus
-from model.placement import Coming, Mover, Needs, Placement, needs_of, place
+from model.placement import Needs, Placement, needs_of, place
+from model.staging import Coming, Mover
 from tests.model.tiny import tiny_config, tiny_model, tokens, write_chunks
 
 GiB = 2**30
