@@ -156,8 +156,9 @@ def _bytes(text: str, chunks: int, sizes: ModelSizes, device: str, chunk: tuple[
     """Bytes on disk when all is read, and in memory while it is read and asked. chunk: what a chunk leaves on disk."""
     rows, keys = (chunks * part for part in chunk)
     stored_text = round(len(text.encode("utf-8", "replace")) * TEXT_COPIES)
-    prefix = (sizes.pool_rows + sizes.recall_rows) * sizes.layers * 2 * sizes.key_value_dim
     on_gpu = device != "cpu"
+    held = (1 + on_gpu) * sizes.pool_rows + sizes.recall_rows  # a GPU keeps the pool for the next question, too
+    prefix = held * sizes.layers * 2 * sizes.key_value_dim
     working = (sizes.parameters + prefix) * (2 if on_gpu else 4)
     return {
         "rows": rows,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import math
 import os
 import re
 import tomllib
@@ -111,8 +112,8 @@ def bytes_of(size: str) -> int | None:
     if found is None:
         return None
     number, prefix, binary = found.groups()
-    unit = 1024 if binary else 1000
-    return round(float(number) * unit ** float(" KMGT".index(prefix.upper() or " ")))
+    unit: float = 1024 if binary else 1000
+    return round(float(number) * math.pow(unit, " KMGT".index(prefix.upper() or " ")))
 
 
 def load(flags: Mapping[str, object] | None = None) -> Settings:
