@@ -13,8 +13,8 @@ import shutil
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Sequence
-from itertools import islice
+from collections.abc import Callable, Iterator, Sequence
+from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,8 @@ from model.generate import Memory, Reader, RetrievalTrace, Sampling
 from model.membership import ViewChunk, log_membership
 from model.memory import ReadRows, RowTable, join, map_rows, to_bytes
 from model.mplus import KeysValues, MPlus
+from model.plain import is_plain, plain_llama
+from model.raw import RawReader, RawWriter, first_chunks, raw_memory
 
 LENGTHS = "2000,20000,200000"
 WARM_UP, REPEATS = 2, 3
@@ -69,27 +71,47 @@ def length(
     if threads:
         torch.set_num_threads(threads)
     wanted = parse_lengths(lengths)
-    shard, writing, peak = _write(checkpoint_of(checkpoint, random, WRITE, device, dtype), len(wanted))
-    loaded = checkpoint_of(checkpoint, random, READ, device, dtype)
+    plain = checkpoint is not None and is_plain(checkpoint)
+    if plain:
+        assert checkpoint is not None
+        loaded = plain_llama(checkpoint, device, dtype)
+        shard, writing, peak = _write(loaded, raw_rows(loaded.model), len(wanted))
+    else:
+        writer = checkpoint_of(checkpoint, random, WRITE, device, dtype)
+        written = written_rows(writer, WARM_UP + len(wanted) * SHARD_CHUNKS, writer.model.config.chunk_tokens)
+        shard, writing, peak = _write(writer, written, len(wanted))
+        loaded = checkpoint_of(checkpoint, random, READ, device, dtype)
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory(dir=folder) as place:
-        shards = Shards(Path(place), shard, loaded.model.config.memory_rows)
+        shards = Shards(Path(place), shard, loaded.model.config.memory_rows, plain)
         for tokens, seconds in zip(wanted, writing, strict=True):
             chunks = -(-tokens // loaded.model.config.chunk_tokens)
             if not shards.fit(chunks):
                 rows.append({"tokens": tokens, "fits": False, "disk_bytes": shards.bytes_of(chunks)})
                 continue
             rows.append({"tokens": tokens, "fits": True, **seconds, **_at(loaded, shards, chunks, prompt, new)})
-    about = {"task": "length", "filled": FILLED.format(chunks=SHARD_CHUNKS), "prompt": prompt, "new": new}
+    about = {
+        "task": "length",
+        "mode": "raw-kv" if plain else "latent",
+        "filled": FILLED.format(chunks=SHARD_CHUNKS),
+        "prompt": prompt,
+        "new": new,
+    }
     return {**about, "lengths": rows, "write_peak_device_bytes": peak, **surroundings(loaded.model)}
 
 
-def _write(loaded: Checkpoint, times: int) -> tuple[ReadRows, list[dict[str, float]], int]:
+def raw_rows(model: MPlus) -> Iterator[ReadRows]:
+    """Rows of random chunks of a plain Llama, one after the other, each behind the newest rows."""
+    writer = RawWriter(model)
+    for number in count():
+        yield writer.read(random_tokens(model, model.config.chunk_tokens, number % 97)[0].tolist())
+
+
+def _write(loaded: Checkpoint, chunks: Iterator[ReadRows], times: int) -> tuple[ReadRows, list[dict[str, float]], int]:
     """Rows of a shard, the rate of writing one of as many chunks each time, and the device's peak bytes."""
     model, size = loaded.model, loaded.model.config.chunk_tokens
     rates, rows = [], []
     with torch.inference_mode():
-        chunks = written_rows(loaded, WARM_UP + times * SHARD_CHUNKS, size)
         rows = list(islice(chunks, WARM_UP))  # the first calls allocate
         for _ in range(times):
             seconds = timed(model, lambda: rows.extend(islice(chunks, SHARD_CHUNKS)))
@@ -101,8 +123,9 @@ def _write(loaded: Checkpoint, times: int) -> tuple[ReadRows, list[dict[str, flo
 class Shards:
     """Shard files of a memory that grows from length to length."""
 
-    def __init__(self, folder: Path, rows: ReadRows, chunk_rows: int) -> None:
-        self.folder, self.data, self.chunk_rows = folder, to_bytes(rows), chunk_rows
+    def __init__(self, folder: Path, rows: ReadRows, chunk_rows: int, raw: bool = False) -> None:
+        """raw: rows have the mean keys of blocks in the place of retrieval keys."""
+        self.folder, self.data, self.chunk_rows, self.raw = folder, to_bytes(rows), chunk_rows, raw
         self.files: list[Path] = []
 
     def count(self, chunks: int) -> int:
@@ -133,7 +156,12 @@ class Shards:
         """The rows, memory-mapped."""
         blocks = [map_rows(file) for file in self.files[: self.count(chunks)]]
         rest = chunks - (len(blocks) - 1) * SHARD_CHUNKS
-        return [*blocks[:-1], blocks[-1].part(0, rest * self.chunk_rows)]
+        last = (
+            first_chunks(blocks[-1], [self.chunk_rows] * rest)
+            if self.raw
+            else blocks[-1].part(0, rest * self.chunk_rows)
+        )
+        return [*blocks[:-1], last]
 
 
 def _at(loaded: Checkpoint, shards: Shards, chunks: int, prompt: int, new: int) -> dict[str, Any]:
@@ -148,8 +176,8 @@ def _at(loaded: Checkpoint, shards: Shards, chunks: int, prompt: int, new: int) 
         saved = shards.save(chunks)
 
     seconds = timed(model, save)
-    readers: list[TimedReader] = []
-    load = timed(model, lambda: readers.append(_reader(loaded, shards.load(chunks), chunks)))
+    readers: list[Timed] = []
+    load = timed(model, lambda: readers.append(_reader(loaded, shards.load(chunks), chunks, shards.raw)))
     asked = [_ask(readers[0], random_tokens(model, prompt, seed), new) for seed in range(WARM_UP + REPEATS)][WARM_UP:]
     recall, first, each = (statistics.median(times) for times in zip(*asked, strict=True))
     return {
@@ -166,17 +194,20 @@ def _at(loaded: Checkpoint, shards: Shards, chunks: int, prompt: int, new: int) 
     }
 
 
-def _reader(loaded: Checkpoint, blocks: Sequence[ReadRows], chunks: int) -> TimedReader:
+def _reader(loaded: Checkpoint, blocks: Sequence[ReadRows], chunks: int, raw: bool) -> Timed:
+    if raw:
+        memory = raw_memory(loaded.model.config, blocks, [loaded.model.config.chunk_tokens] * chunks)
+        return TimedRawReader(loaded.model, memory)
     config, background = loaded.model.config, loaded.background_rows()
     view = [ViewChunk("bench", number) for number in range(chunks)]
     shipped = loaded.background.pool.shape[1] if loaded.background else 0
     offset = len(background) if background is not None else 0
     membership = log_membership(view, config.layers, config.memory_rows, config.pool_rows, shipped, offset)
     front = [background] if background is not None else []
-    return TimedReader(loaded.model, Memory(RowTable([*front, *blocks]), membership))
+    return Timed(loaded.model, Memory(RowTable([*front, *blocks]), membership))
 
 
-class TimedReader(Reader):
+class Timed(Reader):
     """A reader that knows how long its recalls took."""
 
     recalling = 0.0  # seconds, of all layers since it was set back
@@ -188,7 +219,11 @@ class TimedReader(Reader):
         return found[0]
 
 
-def _ask(reader: TimedReader, ids: Tensor, new: int) -> tuple[float, float, float]:
+class TimedRawReader(Timed, RawReader):
+    """Of raw keys and values."""
+
+
+def _ask(reader: Timed, ids: Tensor, new: int) -> tuple[float, float, float]:
     """Seconds of the recall, to the first token, and of each later one."""
     reader.recalling, stamps = 0.0, [time.perf_counter()]
     with torch.inference_mode():

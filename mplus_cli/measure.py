@@ -11,12 +11,9 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import json
-import lzma
 import random
 import re
 import time
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -50,8 +47,8 @@ UNTOLD = {"yes", "no", "nothing", "none"}
 PIECE = re.compile(r"\s?\w{1,5}|\s+|[^\w\s]")  # about as long as a small model's tokens
 WITHOUT_MODEL = ModelIdentity("none", "0" * 64, 64, 64, 1, 64, "none", 0)
 RANKS = 20  # sentences looked at
-ARTICLE = re.compile(r"\b(?:a|an|the)\b")
-MARK = re.compile(r"[^\w\s]")
+BREAK = re.compile(r"—|--|-\s*\n\s*")  # between words, or inside a word at the end of a line
+MARK = re.compile(r"[^\w\s]")  # typographic marks, too: books have them, SQuAD's answers do not
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,17 +71,18 @@ class Book:
 
 @lru_cache(maxsize=2_048)
 def normal(text: str) -> str:
-    """A text as SQuAD compares it: lower case, no punctuation, no articles; a space at either end."""
-    spaced = re.sub(r"—|--|-\s*\n\s*", " ", text.lower())
-    return f" {' '.join(ARTICLE.sub(' ', MARK.sub('', spaced)).split())} "
+    """A text of a book as SQuAD compares answers: dashes are spaces, other marks nothing; a space at either end."""
+    from model.evaluation.metrics import normalised
+
+    return f" {normalised(MARK.sub('', BREAK.sub(' ', text)))} "
 
 
-def json_lines(path: Path) -> list[dict[str, Any]]:
-    """The objects of an xz-compressed file of JSON Lines; none where there is no such file."""
-    if not path.is_file():
-        return []
-    with lzma.open(path, "rt", encoding="utf-8") as lines:
-        return [json.loads(line) for line in lines]
+def lines_of(folder: Path, name: str) -> list[dict[str, Any]]:
+    """The objects of NAME.jsonl.xz or NAME.jsonl; none where there is no such file. Raises ModelError for damage."""
+    from model.training.tokenizer import json_lines
+
+    files = (folder / f"{name}{end}" for end in (".jsonl.xz", ".jsonl"))
+    return next((list(json_lines(file)) for file in files if file.is_file()), [])
 
 
 def in_half(key: str, half: str) -> bool:
@@ -97,10 +95,10 @@ def read_set(folder: Path, name: str, half: str, limit: int) -> list[Book]:
 
     Raises UsageError where the set is not in the folder.
     """
-    rows = json_lines(folder / f"{name}.jsonl.xz")
+    rows = lines_of(folder, name)
     if not rows:
         raise UsageError(f"There is no {name}.jsonl.xz in {folder}.")
-    contexts = {str(one["context_id"]): str(one["text"]) for one in json_lines(folder / f"{name}.contexts.jsonl.xz")}
+    contexts = {str(one["context_id"]): str(one["text"]) for one in lines_of(folder, f"{name}.contexts")}
     texts = {_key(one, contexts): contexts.get(_key(one, contexts)) or str(one["context"]) for one in rows}
     books = _books(name, texts)
     chosen = [one for one in rows if in_half(_key(one, contexts), half)]
@@ -303,6 +301,8 @@ def rates(present: Sequence[float], absent: Sequence[float]) -> dict[str, float]
 
 def answers(name: str, books: Sequence[Book], settings: Settings, text: bool) -> dict[str, float]:
     """Token F1 and containment of the model's own words, of the best sentence, and of what is answered."""
+    from model.evaluation.metrics import best_f1
+
     documents = [document_of(book) for book in books]
     kinds: dict[str, list[tuple[float, bool]]] = {"words": [], "sentence": [], "answer": []}
     spoken = 0
@@ -317,23 +317,14 @@ def answers(name: str, books: Sequence[Book], settings: Settings, text: bool) ->
                 best = next((source.quote for source in answer.sources), "")
                 for kind, said in (("words", answer.model_words or answer.answer), ("sentence", best),
                                    ("answer", answer.answer)):  # fmt: skip
-                    kinds[kind].append((f1(said, asked.answers), any(one in normal(said) for one in asked.answers)))
+                    whole = normal(said)
+                    kinds[kind].append((best_f1(whole, asked.answers), any(one in whole for one in asked.answers)))
     count = max(1, len(kinds["answer"]))
     report: dict[str, float] = {"questions": len(kinds["answer"]), "model_answers": round(spoken / count, 3)}
     for kind, found in kinds.items():
         report[f"{kind}_f1"] = round(sum(score for score, _ in found) / count, 3)
         report[f"{kind}_contains"] = round(sum(holds for _, holds in found) / count, 3)
     return report
-
-
-def f1(said: str, accepted: Sequence[str]) -> float:
-    """Token F1 with the nearest of the accepted answers, as SQuAD counts it."""
-    words = normal(said).split()
-    best = 0.0
-    for one in accepted:
-        common = sum((Counter(words) & Counter(one.split())).values())
-        best = max(best, 2 * common / (len(words) + len(one.split())) if common else 0.0)
-    return best
 
 
 # ------------------------------------------------------------------------------------------------------- command line

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from model.bench import SHARD_CHUNKS, main
+from model.bench import SHARD_CHUNKS, flops, main
 from model.bench_length import Shards, length, parse_lengths
 from model.errors import ModelError
 
@@ -30,6 +30,24 @@ def test_every_length_has_times_and_bytes(tmp_path: Path) -> None:
     assert long["disk_bytes"] == shard * -(-125 // SHARD_CHUNKS)
     assert "copies" in found["filled"]
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_plain_llama_is_measured_in_raw_kv_mode(tmp_path: Path) -> None:
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    config = LlamaConfig(hidden_size=32, num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=1,
+                         intermediate_size=48, vocab_size=320, max_position_embeddings=512)  # fmt: skip
+    LlamaForCausalLM(config).save_pretrained(tmp_path / "llama")
+    found = length(tmp_path / "llama", lengths="100,3000", prompt=4, new=4, device="cpu", dtype="float32", threads=1)
+    short, long = found["lengths"]
+    assert found["mode"] == "raw-kv"
+    assert (short["chunks"], long["chunks"]) == (2, 47)
+    assert short["disk_bytes"] * 3 == long["disk_bytes"]
+    assert all(0 < row["recall_s"] < row["first_token_s"] for row in (short, long))
+    counted = flops(tmp_path / "llama", lengths="1k")
+    assert counted["paper"] == []
+    assert {"raw-kv", "full-context"} <= set(counted["lengths"][0]["methods"])
+    assert "mplus-latent" not in counted["lengths"][0]["methods"]
 
 
 def test_a_length_that_the_disk_cannot_take_is_said_and_left_out(
