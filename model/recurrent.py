@@ -13,12 +13,12 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from transformers import Cache
 
 from model.adapters import READ, add_adapters, lora_layers, merge
 from model.checkpoint import fingerprint, load
 from model.config import AdapterConfig
 from model.errors import CheckpointError
+from model.layer_cache import LayerCache
 from model.mplus import KeysValues, MPlus
 
 COMMAND = "python -m model.training.recurrent CHECKPOINT --text FOLDER --out FOLDER"
@@ -43,7 +43,7 @@ def nothing(model: MPlus, hidden: Tensor, layer: int) -> KeysValues:
     return model.project_layer(layer, hidden[:, :0])
 
 
-def read_behind(model: MPlus, ids: Tensor, carried: Tensor, cache: Cache | None = None) -> Tensor:
+def read_behind(model: MPlus, ids: Tensor, carried: Tensor, cache: LayerCache | None = None) -> Tensor:
     """Hidden states (B, n, d), before the final norm, of a prompt (B, n) behind a memory (B, m, d)."""
     entering = torch.cat([carried, model.embed(ids)], 1)
     *_, hidden = model.layers_behind(entering, lambda layer, one: nothing(model, one, layer), cache)

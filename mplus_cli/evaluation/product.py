@@ -22,9 +22,9 @@ from mplus_cli.settings import Settings, places
 
 if TYPE_CHECKING:
     from torch import Tensor
-    from transformers import Cache
 
     from model.evaluation.common import Subject
+    from model.layer_cache import LayerCache
 
 
 class Product(Method):
@@ -83,7 +83,7 @@ class Product(Method):
             ]
         return answers[-1]
 
-    def prefill(self, prompt: Sequence[int], room: int) -> tuple[Tensor, Cache]:
+    def prefill(self, prompt: Sequence[int], room: int) -> tuple[Tensor, LayerCache]:
         """Candidates are ranked behind the library's latent memory, as `mplus next` does."""
         from model.generate import Reader
 

@@ -203,7 +203,7 @@ def makers(subject: Subject, methods: Mapping[str, type[Method]], wanted: Wanted
     """How each method is made; rag-dense and rmt with what was named for them."""
     found: dict[str, Callable[[], Method]] = {}
     for name, kind in methods.items():
-        more = {"encoder": wanted.encoder} if name == "rag-dense" and wanted.encoder else {}
+        more: dict[str, Path | None] = {"encoder": wanted.encoder} if name == "rag-dense" and wanted.encoder else {}
         more |= {"weights": wanted.rmt} if name == "rmt" else {}
         found[name] = partial(kind, subject, wanted.budget(), **more)
     return found

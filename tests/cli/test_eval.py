@@ -114,6 +114,7 @@ def test_ctrl_c_keeps_what_is_done_and_says_how_to_go_on(
         ("--tasks", "riddles", 2, r"no task 'riddles'.*\n.*needle-single"),
         ("--data", "/nowhere", 4, "no data folder /nowhere"),
         ("--lengths", "many", 2, "'many' is no length"),
+        ("--methods", "rmt", 2, r"--rmt FILE.*\n.*python -m model.training.recurrent"),
         ("--model", "nobody", 6, "no model 'nobody'"),
     ],
 )
@@ -208,7 +209,7 @@ def test_a_plain_llama_is_read_by_methods_that_need_no_memory_training(
 
 
 def test_the_smoke_run_passes_on_a_few_pairs_and_names_those_that_fail(tmp_path: Path) -> None:
-    assert smoke(tmp_path, ["onestopqa", "longbench-qasper"], ["mplus", "rag-bm25", "raw-kv"]) == []
+    assert smoke(tmp_path, ["onestopqa", "longbench-qasper"], ["mplus", "rag-bm25", "raw-kv", "rmt"]) == []
     assert smoke(tmp_path / "again", ["onestopqa"], ["no-such-method"]) == ["onestopqa by no-such-method"]
 
 

@@ -8,7 +8,6 @@ from functools import cached_property
 
 import torch
 from torch import Tensor
-from transformers import Cache
 
 from model.adapters import READ, using
 from model.cache import RoomyLayer, roomy_cache
@@ -29,7 +28,7 @@ def read_long(
     room: int,
     after: AfterLayer | None = None,
     cache: LayerCache | None = None,
-) -> tuple[Tensor, Cache]:
+) -> tuple[Tensor, LayerCache]:
     """Read a long prompt (1, n) behind rows of every layer: hidden states (1, n, d) before the final norm, the cache.
 
     Layer by layer, and in a layer a tile of queries at a time; the same as all at once. `after` is called when a layer
@@ -53,7 +52,7 @@ def read_long(
     return torch.cat([first, rest], 1), cache
 
 
-def _rest(model: MPlus, index: int, hidden: Tensor, cache: Cache) -> Tensor:
+def _rest(model: MPlus, index: int, hidden: Tensor, cache: LayerCache) -> Tensor:
     """One layer on what comes behind the first tile (1, n, d)."""
     start, count = cache.layers[index].length, hidden.shape[1]
     cos, sin = model.rotary(torch.arange(start, start + count, device=hidden.device), hidden)
@@ -108,11 +107,11 @@ class TextInFront(Prompting):
         asked = self.subject.tokenizer.encode(self.model.config.prompt.split("{question}")[0].rstrip())
         return self.newline if any(self.held) and asked and list(prompt[: len(asked)]) == asked else []
 
-    def prefill(self, prompt: Sequence[int], room: int) -> tuple[Tensor, Cache]:
+    def prefill(self, prompt: Sequence[int], room: int) -> tuple[Tensor, LayerCache]:
         """Read the chosen text and the prompt. Raises DoesNotFit where they have no positions."""
         return self.read_through([*self.chosen(prompt, room), *prompt], room)
 
-    def read_through(self, ids: Sequence[int], room: int) -> tuple[Tensor, Cache]:
+    def read_through(self, ids: Sequence[int], room: int) -> tuple[Tensor, LayerCache]:
         """Read tokens as they are."""
         return read_long(self.model, self.front, self.subject.ids(ids), room)
 
@@ -133,7 +132,7 @@ class FullContext(TextInFront):
         self.check_fit(len(text), prompt, room)
         return text
 
-    def read_through(self, ids: Sequence[int], room: int) -> tuple[Tensor, Cache]:
+    def read_through(self, ids: Sequence[int], room: int) -> tuple[Tensor, LayerCache]:
         """Read tokens, and note how large their cache is."""
 
         def after(layer: int, entering: Tensor, held: RoomyLayer) -> None:

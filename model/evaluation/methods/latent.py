@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from torch import Tensor
-from transformers import Cache
 
 from model.evaluation.common import Document, pool_only
 from model.evaluation.methods.method import Method
 from model.generate import Memory, Reader
+from model.layer_cache import LayerCache
 from model.staging import Staged
 
 
@@ -61,7 +61,7 @@ class Latent(Method):
         """How a memory is read: methods that recall in another way override this."""
         return Reader(self.model, memory)
 
-    def prefill(self, prompt: Sequence[int], room: int) -> tuple[Tensor, Cache]:
+    def prefill(self, prompt: Sequence[int], room: int) -> tuple[Tensor, LayerCache]:
         """Recall for the prompt, layer by layer, and read it behind what was recalled."""
         found = self.reader().prefill(self.subject.ids(prompt), room)
         return found.hidden, found.cache

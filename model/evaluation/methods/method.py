@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from transformers import Cache
 
 from model.cache import roomy_cache
 from model.errors import ModelError
@@ -55,7 +54,7 @@ class Method(ABC):
         self.held.append(self.subject.tokenizer.encode(text))
 
     @abstractmethod
-    def prefill(self, prompt: Sequence[int], room: int) -> tuple[Tensor, Cache]:
+    def prefill(self, prompt: Sequence[int], room: int) -> tuple[Tensor, LayerCache]:
         """Hidden states (1, n, d) of a prompt, before the final norm, and a cache to decode behind.
 
         `room`: tokens that will be decoded. Reading and asking never change what is held.
@@ -98,7 +97,7 @@ class Prompting(Method):
     def chosen(self, prompt: Sequence[int], room: int) -> list[int]:
         """Tokens of the texts that go in front of the prompt."""
 
-    def prefill(self, prompt: Sequence[int], room: int) -> tuple[Tensor, Cache]:
+    def prefill(self, prompt: Sequence[int], room: int) -> tuple[Tensor, LayerCache]:
         """Read the chosen text and the prompt behind an empty memory."""
         found = Reader(self.model, self.subject.memory([])).prefill(
             self.subject.ids([*self.chosen(prompt, room), *prompt]), room

@@ -10,12 +10,12 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from transformers import Cache
 
 from model.adapters import READ, using
 from model.cache import roomy_cache
 from model.evaluation.methods.attention_recall import mean_query
 from model.evaluation.methods.method import Method
+from model.layer_cache import LayerCache
 from model.memory import ReadRows, RowTable, as_prefix
 from model.mplus import KeysValues
 from model.plain import read_raw
@@ -83,7 +83,7 @@ class RawKV(Method):
         return as_prefix(self.model, empty, empty)
 
     @torch.inference_mode()
-    def prefill(self, prompt: Sequence[int], room: int) -> tuple[Tensor, Cache]:
+    def prefill(self, prompt: Sequence[int], room: int) -> tuple[Tensor, LayerCache]:
         """Recall for the prompt, layer by layer, and read it behind what was recalled."""
         cache = roomy_cache(self.model, len(prompt) + room)
         with using(self.model, READ):

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from transformers import Cache
 
 from model.cache import roomy_cache
 from model.errors import ModelError
 from model.evaluation.common import Subject
 from model.evaluation.methods.method import Budget, Method
+from model.layer_cache import LayerCache
 from model.recurrent import COMMAND, load_tokens, read_behind, write_segment
 
 
@@ -46,7 +46,7 @@ class Recurrent(Method):
         self.carried = self.stowed(carried)
 
     @torch.inference_mode()
-    def prefill(self, prompt: Sequence[int], room: int) -> tuple[Tensor, Cache]:
+    def prefill(self, prompt: Sequence[int], room: int) -> tuple[Tensor, LayerCache]:
         """Read a prompt behind the memory."""
         cache = roomy_cache(self.model, len(prompt) + room)
         carried = self.carried.to(self.model.device)
