@@ -1,9 +1,9 @@
-"""How fast this machine writes memory and generates: `python -m model.bench write|generate|length|flops`.
+"""How fast this machine writes memory and generates: `python -m model.bench write|generate|length|recall|flops`.
 
 Writing does all that an ingest does with tensors: the forward pass under the write adapter, the projection to read
 form, shards in safetensors on disk (flushed, and removed as the next one follows). Generating reads a prompt behind a
-filled memory and decodes greedily. Times are medians; the last line printed is one JSON object. `length` is in
-model/bench_length.py; `flops` measures nothing, it counts (model/evaluation/flops.py).
+filled memory and decodes greedily. Times are medians; the last line printed is one JSON object. `length` and
+`recall` are in files of their own; `flops` measures nothing, it counts (model/evaluation/flops.py).
 """
 
 from __future__ import annotations
@@ -336,20 +336,23 @@ def anonymous_bytes() -> int:
 def task(name: str) -> Callable[..., dict[str, Any]]:
     """A benchmark by name."""
     from model.bench_length import length
+    from model.bench_recall import recall
 
-    return {"write": write, "generate": generate, "length": length, "flops": flops}[name]
+    return {"write": write, "generate": generate, "length": length, "recall": recall, "flops": flops}[name]
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Command line, for machines that have model/ alone."""
     parser = argparse.ArgumentParser(prog="python -m model.bench", description=__doc__.splitlines()[0])
-    parser.add_argument("task", choices=("write", "generate", "length", "flops"))
+    parser.add_argument("task", choices=("write", "generate", "length", "recall", "flops"))
     parser.add_argument("--checkpoint", type=Path)
     parser.add_argument("--random", "--shape", metavar="SHAPE", help=f"{', '.join(SHAPES)}, or {SHAPES['reference']}")
-    for name in ("--chunks", "--chunk-length", "--prompt", "--new", "--threads", "--rows"):
+    for name in ("--chunks", "--chunk-length", "--prompt", "--new", "--threads", "--rows", "--layer"):
         parser.add_argument(name, type=int)
-    parser.add_argument("--lengths", help="of length and flops, in tokens, such as 2000,16k,2M (k is 1,024)")
-    parser.add_argument("--folder", type=Path, help="of length: where the shards lie meanwhile")
+    parser.add_argument("--lengths", help="in tokens, of recall in rows, such as 2000,16k,2M (k is 1,024)")
+    parser.add_argument("--folder", type=Path, help="of length and recall: where the shards lie meanwhile")
+    parser.add_argument("--shards", type=Path, help="of recall: a folder of shards whose keys are searched")
+    parser.add_argument("--keys", choices=("bf16", "int8"), help="of recall: their format")
     parser.add_argument("--device")
     parser.add_argument("--dtype")
     parser.add_argument("--json", action="store_true", help="print the JSON line alone")

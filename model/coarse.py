@@ -15,30 +15,43 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from model.scoring import Best, Keys, TopRows, count_of, part_of, picked, scores, search, tile_size, widened
+from model.scoring import (
+    Best,
+    Keys,
+    best_first,
+    count_of,
+    in_order_of_birth,
+    part_of,
+    picked,
+    scores,
+    search,
+    widened,
+)  # fmt: skip
 
 FROM_ROWS = 500_000  # rows of a layer from which this is faster than scoring all of them
+TILE_ROWS = 4096  # compared, and scored, at a time
 SAMPLE_ROWS = 16_384  # the stand-in is fitted to so many
-BENDING_TOKENS = 4  # prompt tokens whose sigmoids it holds
-SCORED = 0.02  # share of the rows that are scored
+BENDING_TOKENS = 2  # prompt tokens whose sigmoids it holds
+SCORED = 0.03  # share of the rows that are scored
 LEAST_SCORED = 16  # rows scored for every row that is wanted, at least
 WEIGHT_OF_ALL = 0.01  # of a row at or below the median, where the best row of the sample weighs 1
 RIDGE = 1e-4  # of the normal equations, relative to their mean diagonal
 
 
 class StandIn(NamedTuple):
-    """What orders rows nearly as their scores do: keys @ slopes + sigmoid(keys @ tokens.T) @ weights.
+    """What orders rows nearly as their scores do: a linear function of the key and the sigmoids of a few queries.
 
-    slopes (h,), tokens (g, h) some of the queries, weights (g,).
+    directions (1 + g, h), the slopes and then the queries; weights (1 + g,), the first of them 1.
     """
 
-    slopes: Tensor
-    tokens: Tensor
+    directions: Tensor
     weights: Tensor
 
     def __call__(self, keys: Tensor) -> Tensor:
         """Keys (m, h) float32 -> (m,)."""
-        return keys @ self.slopes + self.weights @ (self.tokens @ keys.T).sigmoid_()
+        products = self.directions @ keys.T
+        products[1:].sigmoid_()
+        return self.weights @ products
 
 
 def best_rows(
@@ -71,16 +84,33 @@ def coarse_search(
         return search(queries, blocks, count, left_out, oldest)
     keys = sample(queries, blocks, SAMPLE_ROWS)
     estimate = stand_in(queries.float(), keys)
-    floor, step = float(estimate(keys).quantile(1 - share)), tile_size(queries)
-    top = TopRows(count, left_out, oldest)
-    for block in blocks:
-        for start in range(0, count_of(block), step):
-            top.add(_worthwhile_scores(queries, part_of(block, start, start + step), estimate, floor))
-    rows, values, _ = top.found()
-    if len(rows) < count:
+    rows, values = _scored_rows(queries, blocks, estimate, float(estimate(keys).quantile(1 - share)))
+    values[rows < oldest] = -torch.inf
+    if left_out is not None:
+        values[torch.isin(rows, left_out.cpu())] = -torch.inf
+    best, order = best_first(values, count)
+    if len(best) < count or not best.isfinite().all():
         return search(queries, blocks, count, left_out, oldest)
     pool = values[:0] if left_out is None else scores(queries, gathered(blocks, left_out)).rows.cpu()
-    return Best(rows, values, pool, [])
+    return Best(*in_order_of_birth(rows[order], best), pool, [])
+
+
+def _scored_rows(queries: Tensor, blocks: Sequence[Keys], estimate: StandIn, floor: float) -> tuple[Tensor, Tensor]:
+    """The rows whose stand-in reaches the floor, ascending (m,), and their scores (m,); on the host."""
+    rows, values, waiting, first = [torch.zeros(0, dtype=torch.long)], [torch.zeros(0)], [], 0
+    for block in blocks:
+        for start in range(0, count_of(block), TILE_ROWS):
+            keys = widened(part_of(block, start, start + TILE_ROWS), queries).float()
+            kept = (estimate(keys) >= floor).nonzero()[:, 0]
+            rows.append(kept.cpu() + (first + start))
+            waiting.append(keys[kept])
+        first += count_of(block)
+        if sum(map(len, waiting)) >= TILE_ROWS:
+            values.append(scores(queries, [torch.cat(waiting)]).rows.cpu())
+            waiting = []
+    if waiting:
+        values.append(scores(queries, [torch.cat(waiting)]).rows.cpu())
+    return torch.cat(rows), torch.cat(values)
 
 
 def sample(queries: Tensor, blocks: Sequence[Keys], most: int) -> Tensor:
@@ -103,8 +133,8 @@ def stand_in(queries: Tensor, keys: Tensor, tokens: int = BENDING_TOKENS) -> Sta
     misses = weights @ (each - linear @ _least_squares(linear, each, weights)).square()  # (n,)
     bent = misses.topk(min(tokens, len(queries))).indices
     fit = _least_squares(torch.cat([linear, each[:, bent]], 1), values[:, None], weights)[:, 0]
-    width = keys.shape[1]
-    return StandIn(fit[:width], queries[bent], fit[width + 1 :])
+    slopes, heights = fit[: keys.shape[1]], fit[keys.shape[1] + 1 :]
+    return StandIn(torch.cat([slopes[None], queries[bent]]), torch.cat([heights.new_ones(1), heights]))
 
 
 def _least_squares(inputs: Tensor, wanted: Tensor, weights: Tensor) -> Tensor:
@@ -123,13 +153,3 @@ def gathered(blocks: Sequence[Keys], rows: Tensor) -> list[Keys]:
     local = rows - (ends - sizes)[owners].repeat_interleave(lengths)
     parts = local.split(lengths.tolist())
     return [picked(blocks[number], part) for number, part in zip(owners.tolist(), parts, strict=True)]
-
-
-def _worthwhile_scores(queries: Tensor, tile: Keys, estimate: StandIn, floor: float) -> Tensor:
-    """Scores (m,) of the rows of a tile whose stand-in reaches the floor; -inf for the others."""
-    keys = widened(tile, queries)
-    kept = (estimate(keys.float()) >= floor).nonzero()[:, 0]
-    found = torch.full((len(keys),), -torch.inf, device=keys.device)
-    if len(kept):
-        found[kept] = scores(queries, [keys[kept]]).rows
-    return found

@@ -139,8 +139,7 @@ class TopRows:
     def found(self) -> tuple[Tensor, Tensor, Tensor]:
         """Row numbers in order of birth, their scores, and the scores of what was left out, as it was named."""
         self._settle()
-        rows, order = self.rows.sort()
-        return rows, self.values[order], self.left_values[self.order.argsort()]
+        return *in_order_of_birth(self.rows, self.values), self.left_values[self.order.argsort()]
 
     def _settle(self) -> None:
         values = torch.cat([one.cpu() for one in self.waiting])
@@ -159,6 +158,12 @@ def best_first(values: Tensor, count: int) -> tuple[Tensor, Tensor]:
     """The `count` highest values (m,) and where they stand; of equal ones the first."""
     found, order = values.sort(descending=True, stable=True)
     return found[:count], order[:count]
+
+
+def in_order_of_birth(rows: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+    """Row numbers (m,) ascending, and their scores."""
+    ascending, order = rows.sort()
+    return ascending, values[order]
 
 
 def _tiles(

@@ -16,6 +16,7 @@ app = common.new_app(
       mplus bench write --random reference --chunks 200 --threads 2
       mplus bench generate --checkpoint ~/checkpoints/mine --json
       mplus bench length --lengths 2k,64k,2M
+      mplus bench recall --library novels --rows 100k,1M,10M
       mplus bench flops --shape 8b
     """
 )
@@ -106,6 +107,50 @@ def length(
         dtype=dtype, threads=threads,
     )  # fmt: skip
     bench_tables.length(model.bench_length.length(**given), as_json)
+
+
+@app.command()
+def recall(
+    checkpoint: Checkpoint = None,
+    random: Shape = None,
+    library: common.Library = None,
+    rows: Annotated[
+        str | None, typer.Option("--rows", metavar="N,N", help="Rows of a layer, such as 100000,1M; k is 1,024.")
+    ] = None,
+    layer: Annotated[int | None, typer.Option("--layer", min=0, metavar="N", help="The layer, counted from 0.")] = None,
+    keys: Annotated[str | None, typer.Option("--keys", metavar="FORMAT", help="bf16 or int8.")] = None,
+    folder: Annotated[Path | None, typer.Option("--folder", metavar="DIR", help="Where keys lie meanwhile.")] = None,
+    dtype: common.Dtype = None,
+    threads: Threads = None,
+    as_json: common.Json = False,
+) -> None:
+    """Measure recall against the rows of a layer: all of them scored, and few, coarse to fine.
+
+    The keys are those of --library, and moved copies of them where more rows are wanted; without it, of random tokens.
+    """
+    import model.bench_recall
+    from mplus_cli.evaluation import bench_tables
+
+    given = common.given(
+        checkpoint=checkpoint, random=random, lengths=rows, layer=layer, keys=keys, folder=folder, dtype=dtype,
+        threads=threads,
+    )  # fmt: skip
+    bench_tables.recall(model.bench_recall.recall(**_of_library(library) | given), as_json)
+
+
+def _of_library(name: str | None) -> dict[str, Path]:
+    """The shards of a library, and the model that wrote them."""
+    if name is None:
+        return {}
+    from mplus_cli.library.library import Library
+    from mplus_cli.models import find_model
+    from mplus_cli.settings import places
+    from mplus_cli.shelf import path_of
+
+    folder = path_of(places().libraries, name)
+    with common.closing(Library.open(folder)) as library:
+        model = library.identity.name
+    return {"shards": folder / "memory", "checkpoint": find_model(model, places().models).path}
 
 
 @app.command()

@@ -1,0 +1,194 @@
+"""Recall against the number of rows of a layer: all rows scored, and few, coarse to fine: `mplus bench recall`.
+
+The keys are those of a library's shards, or of chunks of random tokens; where more rows are wanted than there are, the
+rest are copies, moved at random by a part of the keys' own spread, so that none scores like another. They lie in a file
+that is mapped, as a library's are. The prompts are questions, read by the model behind the real rows.
+"""
+
+from __future__ import annotations
+
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from model.adapters import READ, WRITE
+from model.bench import SHARD_CHUNKS, anonymous_bytes, checkpoint_of, random_tokens, surroundings, written_rows
+from model.bench_length import parse_lengths
+from model.checkpoint import Checkpoint
+from model.coarse import SCORED, coarse_search
+from model.errors import ModelError
+from model.generate import Memory, Reader
+from model.membership import ViewChunk, log_membership
+from model.memory import Rows, RowTable, map_rows
+from model.row_formats import encode_keys
+from model.scoring import Best, Int8Keys, Keys, search
+from model.tokenizer import TextTokenizer
+
+LENGTHS = "100000,300000,1000000"
+BLOCK_ROWS = 4096  # rows of a block, as of a shard of the embedded model
+MOVED = 0.3  # how far copies are moved, of the keys' standard deviation
+QUESTIONS = (
+    "Who was the captain of the ship?",
+    "Where did the old man keep his letters?",
+    "Why did she refuse to marry him?",
+    "What did the doctor find in the garden that morning?",
+    "How old was the boy when his father died?",
+)
+
+
+class Keyed(NamedTuple):
+    """Keys of one layer (M, h) bf16 as they were written, and what prompts ask of that layer, (n, h) each."""
+
+    keys: Tensor
+    queries: list[Tensor]
+
+
+def recall(
+    checkpoint: Path | None = None,
+    random: str | None = None,
+    lengths: str = LENGTHS,
+    shards: Path | None = None,
+    layer: int | None = None,
+    keys: str = "bf16",
+    dtype: str = "auto",
+    threads: int | None = None,
+    folder: Path | None = None,
+) -> dict[str, Any]:
+    """Seconds, bytes, and the share of the best rows that coarse to fine finds, at every length in rows; on the CPU.
+
+    shards: a folder of shard files, such as a library's `memory`; layer: by default the first that ranks no chunks;
+    keys: bf16 or int8; folder: where the keys lie meanwhile. Medians over the questions, after one to warm up, both
+    ways in turn; processor seconds are those of all threads. Raises ModelError for shards that hold no rows.
+    """
+    if threads:
+        torch.set_num_threads(threads)
+    loaded = checkpoint_of(checkpoint, random, READ, "cpu", dtype)
+    config = loaded.model.config
+    free = [number for number in range(config.layers) if number not in config.ranking_layers]
+    chosen = layer if layer is not None else (free or [config.layers - 1])[0]
+    if not 0 <= chosen < config.layers or keys not in ("bf16", "int8"):
+        raise ModelError("There is no such layer, or no such format of keys.", "Layers count from 0; bf16 or int8.")
+    with torch.inference_mode():
+        real = keyed(loaded, written(checkpoint, random, dtype) if shards is None else mapped(shards), chosen)
+        found = [_at(real, number, config.recall_rows, keys, folder) for number in parse_lengths(lengths)]
+    about = {"task": "recall", "layer": chosen, "keys": keys, "recalled": config.recall_rows, "scored": SCORED}
+    return {**about, "written_rows": len(real.keys), "rows": found, **surroundings(loaded.model)}
+
+
+def mapped(folder: Path) -> list[Rows]:
+    """The rows of all shard files of a folder. Raises ModelError where there are none, CheckpointError for others."""
+    files = sorted(Path(folder).glob("*.safetensors"))
+    if not files:
+        raise ModelError(f"{folder} holds no shards.", "Name a library's folder `memory`.")
+    return [map_rows(file) for file in files]
+
+
+def written(checkpoint: Path | None, random: str | None, dtype: str) -> list[Rows]:
+    """Rows of a few chunks of random tokens."""
+    loaded = checkpoint_of(checkpoint, random, WRITE, "cpu", dtype)
+    return list(islice(written_rows(loaded, SHARD_CHUNKS, loaded.model.config.chunk_tokens), SHARD_CHUNKS))
+
+
+def keyed(loaded: Checkpoint, blocks: Sequence[Rows], layer: int) -> Keyed:
+    """Keys of a layer, and what the questions, read behind these rows, ask of it."""
+    config, table = loaded.model.config, RowTable(blocks)
+    view = [ViewChunk("bench", number) for number in range(len(table) // config.memory_rows)]
+    membership = log_membership(view, config.layers, config.memory_rows, config.pool_rows)
+    reader = AskedReader(loaded.model, Memory(table, membership))
+    for ids in prompts(loaded):
+        reader.prefill(ids)
+    stored = [block.widened().retrieval[layer].bfloat16() for block in table.blocks]
+    return Keyed(torch.cat(stored), reader.asked[layer :: config.layers])
+
+
+class AskedReader(Reader):
+    """A reader that keeps what its prompts asked of every layer, one after the other."""
+
+    def __init__(self, *given: Any, **named: Any) -> None:
+        super().__init__(*given, **named)
+        self.asked: list[Tensor] = []
+
+    def _find(self, layer: int, hidden: Tensor) -> tuple[Best, Tensor]:
+        self.asked.append(self.model.query(layer, hidden)[0])
+        return super()._find(layer, hidden)
+
+
+def prompts(loaded: Checkpoint) -> list[Tensor]:
+    """Questions in the model's own words, (1, n) each; random tokens where it has no tokenizer."""
+    if not (loaded.folder / "tokenizer.json").exists():
+        return [random_tokens(loaded.model, 20, seed) for seed in range(len(QUESTIONS))]
+    tokenizer, words = TextTokenizer.from_folder(loaded.folder), loaded.model.config.prompt
+    return [torch.tensor([tokenizer.encode(words.format(question=question))]) for question in QUESTIONS]
+
+
+def _at(real: Keyed, number: int, count: int, keys: str, folder: Path | None) -> dict[str, Any]:
+    """Both ways of finding the best rows at one number of rows."""
+    with tempfile.TemporaryDirectory(dir=folder) as place:
+        blocks = many_keys(Path(place), real.keys, number, keys)
+        _compare(real.queries[0], blocks, count)
+        asked = [_compare(queries, blocks, count) for queries in real.queries]
+        anonymous = anonymous_bytes()
+    exact, exact_cpu, coarse, coarse_cpu, share = zip(*asked, strict=True)
+    width = real.keys.shape[1]
+    return {
+        "rows": number,
+        "copies": max(0, number - len(real.keys)),
+        "exact_s": round(statistics.median(exact), 4),
+        "coarse_s": round(statistics.median(coarse), 4),
+        "exact_cpu_s": round(statistics.median(exact_cpu), 4),
+        "coarse_cpu_s": round(statistics.median(coarse_cpu), 4),
+        "found": round(statistics.mean(share), 4),
+        "least_found": round(min(share), 4),
+        "bytes": number * (2 * width if keys == "bf16" else width + 2),
+        "anonymous_bytes": anonymous,
+    }
+
+
+def _compare(queries: Tensor, blocks: Sequence[Keys], count: int) -> tuple[float, float, float, float, float]:
+    """Seconds and processor seconds of all rows, of few, and the share of the best rows that these hold."""
+    best, exact, exact_cpu = _timed(lambda: search(queries, blocks, count))
+    near, coarse, coarse_cpu = _timed(lambda: coarse_search(queries, blocks, count))
+    share = float(torch.isin(best.rows, near.rows).float().mean()) if len(best.rows) else 1.0
+    return exact, exact_cpu, coarse, coarse_cpu, share
+
+
+def _timed(run: Callable[[], Best]) -> tuple[Best, float, float]:
+    begun, used = time.perf_counter(), time.process_time()
+    found = run()
+    return found, time.perf_counter() - begun, time.process_time() - used
+
+
+def many_keys(folder: Path, real: Tensor, number: int, keys: str) -> list[Keys]:
+    """So many keys in blocks, mapped from files: the real ones (M, h) first, then copies that were moved."""
+    width, values, scales = real.shape[1], folder / "values", folder / "scales"
+    with values.open("wb") as file, scales.open("wb") as beside:
+        for part in _parts(real, number):
+            coded = encode_keys(part) if keys == "int8" else Int8Keys(part.view(torch.int16), part[:0])
+            file.write(coded.values.contiguous().numpy().tobytes())
+            beside.write(coded.scales.view(torch.int16).numpy().tobytes())
+    if keys == "bf16":
+        whole = torch.from_file(str(values), size=number * width, dtype=torch.bfloat16).view(number, width)
+        return list(whole.split(BLOCK_ROWS))
+    codes = torch.from_file(str(values), size=number * width, dtype=torch.int8).view(number, width)
+    sizes = torch.from_file(str(scales), size=number, dtype=torch.float16)
+    return [Int8Keys(*both) for both in zip(codes.split(BLOCK_ROWS), sizes.split(BLOCK_ROWS), strict=True)]
+
+
+def _parts(real: Tensor, number: int) -> Iterator[Tensor]:
+    """Blocks of bf16 keys, so many rows together."""
+    spread, generator = MOVED * real.float().std(0), torch.Generator().manual_seed(0)
+    first = True
+    while number > 0:
+        for part in real.split(BLOCK_ROWS):
+            some = part[:number]
+            noise = 0 if first else spread * torch.randn(some.shape, generator=generator)
+            yield (some.float() + noise).bfloat16()
+            number -= len(some)
+        first = False
