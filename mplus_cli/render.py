@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
 PLAIN_SECONDS = 60.0  # between two lines of progress where there is no terminal
+QUOTATION_MARK = re.compile(r"[\"“”„«»]")
 FOUND_BY = {"memory": "the memory", "text": "full-text search", "both": "the memory and full-text search"}
 
 
@@ -51,6 +53,11 @@ def page_words(source: Source) -> str:
 def place_words(source: Source) -> str:
     """Title, chapter and page of a source."""
     return " · ".join(part for part in (source.title, source.chapter, page_words(source)) if part)
+
+
+def quoted(text: str) -> str:
+    """Words of a book between quotation marks, or as they are where they have some of their own."""
+    return text if QUOTATION_MARK.search(text) else f"“{text}”"
 
 
 def recalled_words(source: Source) -> str:
@@ -103,7 +110,7 @@ def _ingest_for_people(events: Iterable[Event]) -> Iterator[Event]:
 def _opened(event: Opened) -> None:
     if event.status == "already-read":
         return
-    again = f", going on at chunk {event.chunks_read + 1}" if event.chunks_read else ""
+    again = f", going on at chunk {event.chunks_read + 1:,}" if event.chunks_read else ""
     terminal.say(f"reading {event.title}: {count(event.chunks, 'chunk')}, {count(event.tokens, 'token')}{again}")
     for warning in event.warnings:
         terminal.warn(warning)
@@ -241,7 +248,7 @@ def _answer(answer: Answer, streamed: str) -> None:
         if streamed.strip():
             terminal.out("(the model's words; nothing in the text supports them)", style="dim")
             terminal.out()
-        terminal.out(f"“{answer.answer.strip()}”", style="bold")
+        terminal.out(quoted(answer.answer.strip()), style="bold")
         terminal.out("(a sentence of the book, word for word)", style="dim")
     else:
         if not streamed.strip():
@@ -257,7 +264,7 @@ def sources(found: Iterable[Source], heading: str = "Sources", said: str = "") -
             terminal.out(f"\n{heading}", style="bold")
         terminal.out(f"{number:>2}  {terminal.one_line(place_words(source))}", style="cyan")
         quote = terminal.one_line(source.quote)
-        terminal.out("    the sentence above" if quote == said else f"    “{quote}”")
+        terminal.out("    the sentence above" if quote == said else f"    {quoted(quote)}")
         terminal.out(
             f"    {recalled_words(source)} · found by {FOUND_BY[source.found_by]} · support {source.support:.2f}", "dim"
         )

@@ -22,6 +22,7 @@ from mplus_cli.library.writer import Writer
 from mplus_cli.models import find_model, row_format
 from mplus_cli.settings import Settings, places
 from mplus_cli.shelf import names
+from mplus_cli.words import count
 
 if TYPE_CHECKING:
     from model.tokenizer import TextTokenizer
@@ -224,5 +225,5 @@ def _write_document(
 
 
 def _stop(desk: Desk, document: Document | None = None, committed: int = 0, chunks: int = 0) -> None:
-    where = f" {document.title}: {committed} of {chunks} chunks are kept." if document else ""
+    where = f" {document.title}: {committed:,} of {count(chunks, 'chunk')} kept." if document else ""
     raise Interrupted(f"Stopped as asked.{where}")

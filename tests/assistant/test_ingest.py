@@ -76,6 +76,15 @@ def test_a_stop_before_the_first_chunk_leaves_no_document(home, model, novel):
         assert library.documents() == []
 
 
+def test_an_interrupt_says_what_is_kept_with_thousands_apart(home, model, tmp_path):
+    long = tmp_path / "long.txt"
+    long.write_text("one two three four five six seven eight. " * 1500, encoding="utf-8")
+    with pytest.raises(Interrupted, match=r"long: 0 of \d,\d{3} chunks kept\."):  # noqa: PT012
+        for event in room.ingest([str(long)], "long", world.settings(model), IngestOptions()):
+            if isinstance(event, Opened):
+                os.kill(os.getpid(), signal.SIGINT)
+
+
 def test_books_are_independent_of_what_was_read_before_them(home, model, tmp_path):
     files = []
     for seed in range(2):

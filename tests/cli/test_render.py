@@ -156,6 +156,22 @@ def test_a_sentence_of_the_book_is_shown_as_one(capsys) -> None:
     assert "the model's words)" not in shown.split("She left")[1]
 
 
+@pytest.mark.parametrize("said", ["“Certainly,” he said.", 'He said "no".', "«Oui», dit-elle."])
+def test_a_quote_with_quotation_marks_of_its_own_gets_no_others(said: str, capsys) -> None:
+    found = answer(answer=said, answer_from="text", sources=(replace(SOURCE, quote=f"{said} She left."),))
+    render.ask(question(found), as_json=False)
+    shown = capsys.readouterr().out.splitlines()
+    assert said in shown
+    assert f"    {said} She left." in shown
+
+
+def test_a_reading_that_goes_on_says_where_with_thousands_apart(capsys) -> None:
+    opened = Opened("a" * 16, "War and Peace", 12_000, 768_000, 9, 10, "resumed", 2_933)
+    end = IngestDone((REPORT,), 800.0, 1.0)
+    render.ingest(iter([opened, DocumentDone(REPORT), end]), as_json=False)
+    assert "12,000 chunks, 768,000 tokens, going on at chunk 2,934" in capsys.readouterr().err
+
+
 def test_an_abstention_is_said_and_the_nearest_passages_are_shown(capsys) -> None:
     render.ask(question(answer(answer="", abstained=True)), as_json=False)
     shown = capsys.readouterr().out
