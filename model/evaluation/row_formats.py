@@ -63,11 +63,15 @@ def right(subject: Subject, episode: Episode, view: Sequence[Document]) -> bool:
 
 
 def exact(
-    subject: Subject, episodes: Sequence[Episode], others: Sequence[Document], distances: Sequence[int]
+    subject: Subject,
+    episodes: Sequence[Episode],
+    others: Sequence[Document],
+    distances: Sequence[int],
+    formats: Sequence[str],
 ) -> dict[str, dict[int, list[bool]]]:
     """For every format and distance, which questions were answered."""
-    found: dict[str, dict[int, list[bool]]] = {name: {distance: [] for distance in distances} for name in BITS}
-    for name in BITS:
+    found: dict[str, dict[int, list[bool]]] = {name: {distance: [] for distance in distances} for name in formats}
+    for name in formats:
         crowd = [kept_in(one, name) for one in others]
         for number, episode in enumerate(episodes):
             first = kept_in(episode.document, name)
@@ -96,9 +100,10 @@ def measure(subject: Subject, options: argparse.Namespace) -> None:
     episodes = [make_episode(subject, books, number, options) for number in range(options.limit)]
     written = join([one.rows for one in others]).widened().part(0, ERROR_CHUNKS * subject.config.memory_rows)
     sample = Document("sample", written, (subject.config.chunk_tokens,) * (len(written) // subject.config.memory_rows))
-    answered = exact(subject, episodes, others, options.distances)
+    formats = ["bf16", *(name for name in options.formats if name != "bf16")]
+    answered = exact(subject, episodes, others, options.distances, formats)
     bf16, results = answered["bf16"], {}
-    for name in BITS:
+    for name in formats:
         errors = relative_errors(written, kept_in(sample, name).rows.widened())
         points = {
             str(distance): {"exact": wilson(sum(found), len(found)), "change": change(bf16[distance], found)}
@@ -120,6 +125,7 @@ def main(words: Sequence[str] | None = None) -> None:
     """Command line."""
     parser = arguments(__doc__, 200)
     parser.add_argument("--distances", type=int, nargs="+", default=list(DISTANCES), help="other chunks in between")
+    parser.add_argument("--formats", nargs="+", default=list(BITS), choices=list(BITS), help="compared with bf16")
     parser.set_defaults(form="question", trained_words=False, memory_dtype="bf16")
     run(measure, parser.parse_args(words))
 

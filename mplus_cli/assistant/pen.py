@@ -95,7 +95,11 @@ class RawPen(Pen):
         from model.raw import RawWriter
 
         with translated():
-            seen = library.open_shards(lambda shard: map_rows(shard.path), [self.document]) if resume.tail else []
+            seen = (
+                library.open_shards(lambda shard: map_rows(shard.path).widened(), [self.document])
+                if resume.tail
+                else []
+            )
             self.reading = RawWriter(self.engine.model, seen)
         assert not resume.tail or _row_count(resume.tail) == self.reading.total, "a commit names all rows before it"
 

@@ -202,7 +202,9 @@ def _raw_memory_of(library: Library, view: View, engine: Engine, cap: int) -> tu
     lengths = dict(zip(births.places(), births.lengths, strict=True))
     with translated():
         blocks = [
-            first_chunks(block, [lengths[shard.document, shard.first_chunk + number] for number in range(count)])
+            first_chunks(
+                block.widened(), [lengths[shard.document, shard.first_chunk + number] for number in range(count)]
+            )
             for shard, block, count in _blocks(library, view)
         ]
         return raw_memory(engine.config, blocks, births.lengths, cap), births

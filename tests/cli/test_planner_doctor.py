@@ -18,7 +18,7 @@ def model(home: Path) -> models.ModelRecord:
 
 
 def test_the_bytes_of_a_plan_are_those_of_its_rows(model) -> None:
-    found = planner.plan(book(), model, {})
+    found = planner.plan(book(), model, {}, memory_dtype="bf16")
     # 1 layer, K 4, one key-value head of 4 values, keys of 4 values, 2 bytes a value
     assert found.bytes["rows"] == found.chunks * 4 * 2 * 4 * 2
     assert found.bytes["keys"] == found.chunks * 4 * 4 * 2
