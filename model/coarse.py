@@ -30,7 +30,7 @@ from model.scoring import (
 
 FROM_ROWS = 500_000  # rows of a layer from which this is faster than scoring all of them
 TILE_ROWS = 4096  # compared, and scored, at a time
-SAMPLE_ROWS = 16_384  # the stand-in is fitted to so many
+SAMPLE_ROWS = 8192  # the stand-in is fitted to so many
 BENDING_TOKENS = 2  # prompt tokens whose sigmoids it holds
 SCORED = 0.03  # share of the rows that are scored
 LEAST_SCORED = 16  # rows scored for every row that is wanted, at least

@@ -128,12 +128,14 @@ class TopRows:
         self.left_out, self.order = named.sort()
         self.left_values = torch.zeros(len(named))
         self.rows, self.values = torch.zeros(0, dtype=torch.long), torch.zeros(0)
-        self.first, self.waiting = 0, [torch.zeros(0)]  # the number of the first row that waits; scores of tiles
+        self.first, self.next = 0, 0  # row numbers: of the first that waits, and behind the last
+        self.waiting: list[Tensor] = []  # scores of tiles
 
     def add(self, values: Tensor) -> None:
         """Scores (m,) of the next rows."""
         self.waiting.append(values)
-        if sum(map(len, self.waiting)) >= WAITING_ROWS:
+        self.next += len(values)
+        if self.next - self.first >= WAITING_ROWS:
             self._settle()
 
     def found(self) -> tuple[Tensor, Tensor, Tensor]:
@@ -142,8 +144,8 @@ class TopRows:
         return *in_order_of_birth(self.rows, self.values), self.left_values[self.order.argsort()]
 
     def _settle(self) -> None:
-        values = torch.cat([one.cpu() for one in self.waiting])
-        low, high = torch.searchsorted(self.left_out, torch.tensor([self.first, self.first + len(values)])).tolist()
+        values = torch.cat([torch.zeros(0), *(one.cpu() for one in self.waiting)])
+        low, high = torch.searchsorted(self.left_out, torch.tensor([self.first, self.next])).tolist()
         barred = self.left_out[low:high] - self.first
         self.left_values[low:high] = values[barred]
         values[barred] = values[: max(0, self.oldest - self.first)] = -torch.inf
@@ -151,11 +153,15 @@ class TopRows:
         better = (values > (self.values[-1] if full else -torch.inf)).nonzero()[:, 0]
         self.values, order = best_first(torch.cat([self.values, values[better]]), self.count)
         self.rows = torch.cat([self.rows, better + self.first])[order]
-        self.first, self.waiting = self.first + len(values), [values[:0]]
+        self.first, self.waiting = self.next, []
 
 
 def best_first(values: Tensor, count: int) -> tuple[Tensor, Tensor]:
     """The `count` highest values (m,) and where they stand; of equal ones the first."""
+    if 0 < count < len(values):
+        able = (values >= values.topk(count).values[-1:]).nonzero()[:, 0]  # a stable sort of all would take far longer
+        found, order = values[able].sort(descending=True, stable=True)
+        return found[:count], able[order[:count]]
     found, order = values.sort(descending=True, stable=True)
     return found[:count], order[:count]
 
