@@ -132,7 +132,7 @@ def fact(
     if held:
         said, asked = statements[-1], questions[-1]
     elif words.said and rng.random() < words.said and "{o}" not in questions[0]:
-        said, asked = say(rng, words.sayings, questions[:-1])
+        said, asked = say(rng, words.sayings, questions[:-1], free=kind == "thing")
     else:
         said, asked = dressed(rng, rng.choice(statements[:-1])), rng.choice(questions[:-1])
     return Fact(said.format(n=name, v=found, o=thing), asked.format(n=name, v=found, o=thing), found)

@@ -93,7 +93,12 @@ def in_held_out_words(statement: str) -> bool:
     return any(part.strip(" .") in statement for parts in words for part in parts if len(part.split()) > 1)
 
 
-def say(rng: random.Random, sayings: tuple[Saying, ...], questions: tuple[str, ...]) -> tuple[str, str]:
-    """A statement and a question: of the fact's kind (`questions`), of the statement's words, or one for anything."""
+def say(rng: random.Random, sayings: tuple[Saying, ...], questions: tuple[str, ...], free: bool) -> tuple[str, str]:
+    """A statement and a question of the fact's kind; where it may be about anything (`free`), also in its own words.
+
+    Asked in words that fit any value, a model stops to look for the kind of value that a question wants, and takes
+    what stands beside a name in the text around.
+    """
     one = rng.choice(sayings)
-    return one.statement, rng.choice(rng.choice((questions, questions, one.questions, one.questions, GENERAL)))
+    asked = rng.choice((questions, one.questions, one.questions, GENERAL)) if free else questions
+    return one.statement, rng.choice(asked)
