@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 BITS = {"bf16": 16, "fp8": 8, "int8": 8, "int4": 4}  # of a key's or a value's channel in one row
-DEFAULT = "int4"
+DEFAULT = "int8"
 MOST_GROUPED = 64  # rows that share the middle and the scale of a channel
 SHARED_BYTES = 4  # a middle and a scale, float16 each
 SCALE_BYTES = 2  # of a retrieval key in eight bits
