@@ -6,6 +6,7 @@ Japanese, Thai) are indexed character by character and asked for as pairs of nei
 
 from __future__ import annotations
 
+import json
 import re
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -19,6 +20,8 @@ UNSPACED = (
 )
 _CHARACTER = re.compile(f"[{UNSPACED}]")
 _WORD = re.compile(rf"[{UNSPACED}]+|(?:(?![{UNSPACED}_])\w)+")
+# reading positions as one value: a condition each, for a thousand documents, would be more than SQLite takes
+KNOWN = "WITH known (id, first_unknown) AS MATERIALIZED (SELECT key, value FROM json_each(?))"
 MOST_TERMS = 64  # of one question; a pasted page would otherwise scan the whole index
 
 
@@ -83,15 +86,16 @@ def chunks_with(connection: sqlite3.Connection, word: str, until: Mapping[str, i
     if not until:
         found = connection.execute("SELECT count(*) FROM passages WHERE passages MATCH ?", [expression]).fetchone()
         return int(found[0])
-    counted = """
+    # CROSS JOIN keeps this order: SQLite would begin with every chunk of every document
+    counted = f"""
+        {KNOWN}
         SELECT count(*) FROM passages
-        JOIN chunks ON chunks.id = passages.rowid
-        JOIN documents ON documents.number = chunks.document
-        WHERE passages MATCH ? AND documents.id = ? AND chunks.number < ?
+        CROSS JOIN chunks ON chunks.id = passages.rowid
+        CROSS JOIN documents ON documents.number = chunks.document
+        CROSS JOIN known ON known.id = documents.id AND chunks.number < known.first_unknown
+        WHERE passages MATCH ?
     """
-    return sum(
-        int(connection.execute(counted, [expression, document, end]).fetchone()[0]) for document, end in until.items()
-    )
+    return int(connection.execute(counted, [json.dumps(dict(until)), expression]).fetchone()[0])
 
 
 def sizes(connection: sqlite3.Connection) -> list[tuple[int, bytes]]:
@@ -115,19 +119,23 @@ def search(
     expression = match_expression(query)
     if not expression or limit < 1 or (documents is not None and not documents):
         return []
-    conditions, values = ["passages MATCH ?", "chunks.number < documents.chunks_read"], [expression]
+    conditions = [
+        "passages MATCH ?",
+        "chunks.number < documents.chunks_read",
+        "chunks.number < coalesce(known.first_unknown, documents.chunks_read)",
+    ]
+    values = [json.dumps(dict(until)), expression]
     if documents is not None:
-        conditions.append(f"documents.id IN ({', '.join('?' * len(documents))})")
-        values += documents
-    for document, end in until.items():
-        conditions.append("(documents.id <> ? OR chunks.number < CAST(? AS INTEGER))")
-        values += [document, str(end)]
+        conditions.append("documents.id IN (SELECT value FROM json_each(?))")
+        values.append(json.dumps(list(documents)))
     rows = connection.execute(
         f"""
+        {KNOWN}
         SELECT documents.id AS document, chunks.number AS chunk, -bm25(passages) AS score
         FROM passages
         JOIN chunks ON chunks.id = passages.rowid
         JOIN documents ON documents.number = chunks.document
+        LEFT JOIN known ON known.id = documents.id
         WHERE {" AND ".join(conditions)}
         ORDER BY bm25(passages), documents.number, chunks.number
         LIMIT ?

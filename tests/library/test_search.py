@@ -88,6 +88,14 @@ def test_nothing_is_found_at_or_beyond_the_reading_position(novel: Library) -> N
     assert chunks_found(novel, "Andrei", until={"0" * 16: 0}) == [2]
 
 
+def test_a_library_of_thousands_of_documents_can_be_searched(novel: Library) -> None:
+    document = novel.documents()[0].id
+    limits = {f"{number:016x}": 9 for number in range(40_000)} | {document: 3}
+    assert chunks_found(novel, "Natasha Pierre", documents=list(limits), until=limits) == [0, 1]
+    assert novel.chunks_with("Pierre", limits) == 1
+    assert novel.chunks_with("Pierre", {document: 5}) == 2
+
+
 def test_what_is_not_yet_read_is_not_found(library: Library) -> None:
     document = book(text=with_words(*(f"word{n}x" for n in range(9))))
     ingest(library, document, stop_after=4)
