@@ -264,10 +264,9 @@ def sources(found: Iterable[Source], heading: str = "Sources", said: str = "") -
             terminal.out(f"\n{heading}", style="bold")
         terminal.out(f"{number:>2}  {terminal.one_line(place_words(source))}", style="cyan")
         quote = terminal.one_line(source.quote)
-        terminal.out("    the sentence above" if quote == said else f"    {quoted(quote)}")
-        terminal.out(
-            f"    {recalled_words(source)} · found by {FOUND_BY[source.found_by]} · support {source.support:.2f}", "dim"
-        )
+        terminal.out("the sentence above" if quote == said else quoted(quote), indent=4)
+        found_by = f"found by {FOUND_BY[source.found_by]} · support {source.support:.2f}"
+        terminal.out(f"{recalled_words(source)} · {found_by}", "dim", indent=4)
 
 
 def ranked(events: Iterable[NextEvent], as_json: bool) -> Ranked:
@@ -287,9 +286,9 @@ def ranked(events: Iterable[NextEvent], as_json: bool) -> Ranked:
     for number, candidate in enumerate(result.candidates, 1):
         terminal.out(f"{number:>2}  {candidate.probability:>4.0%}  {terminal.one_line(candidate.text)}", style="bold")
         alone = "" if candidate.alone is None else f", {candidate.alone:.3f} without the past"
-        terminal.out(f"          {candidate.log_likelihood:.3f} nats per token{alone}", style="dim")
+        terminal.out(f"{candidate.log_likelihood:.3f} nats per token{alone}", style="dim", indent=10)
         for source in candidate.sources:
-            terminal.out(f"          {terminal.one_line(place_words(source))}", style="cyan")
+            terminal.out(terminal.one_line(place_words(source)), style="cyan", indent=10)
     sources(result.sources)
     return result
 

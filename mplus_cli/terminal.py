@@ -182,11 +182,16 @@ def err_console() -> Console:
 # -------------------------------------------------------------------------------------------------------------- words
 
 
-def out(text: str = "", style: str = "", end: str = "\n") -> None:
-    """A result for people on stdout; wrapped by words on a terminal, never in a pipe."""
+def out(text: str = "", style: str = "", end: str = "\n", indent: int = 0) -> None:
+    """A result for people on stdout; wrapped by words on a terminal, never in a pipe. `indent`: of every line."""
+    from rich.padding import Padding
     from rich.text import Text
 
-    out_console().print(Text(clean(text), style=style), end=end, soft_wrap=not is_terminal(sys.stdout))
+    if indent and is_terminal(sys.stdout):
+        out_console().print(Padding(Text(clean(text), style=style), (0, 0, 0, indent), expand=False), end=end)
+        return
+    shown = Text(" " * indent + clean(text), style=style)
+    out_console().print(shown, end=end, soft_wrap=not is_terminal(sys.stdout))
 
 
 def stream(text: str) -> None:
@@ -241,7 +246,8 @@ def table(
 
     grid = Table(box=None, pad_edge=False, header_style="bold", show_edge=False, show_header=header)
     for column in columns:
-        grid.add_column(column, justify="right" if column in right else "left", overflow="fold")
+        number = column in right  # never broken: half a number is another number
+        grid.add_column(column, justify="right" if number else "left", overflow="fold", no_wrap=number)
     for row in rows:
         grid.add_row(*(Text(one_line(str(cell))) for cell in row))
     out_console().print(grid)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import io
 import json
 import re
 import unicodedata
@@ -87,6 +88,37 @@ def test_shown_text_keeps_its_offsets(mplus, home) -> None:
     assert len(shown) == len(text)
     assert not dangerous(shown)
     assert mplus("docs", "show", "1", "--text", "--json").json["text"] == shown
+
+
+class Screen(io.StringIO):
+    """A terminal that keeps what was shown."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def narrow(monkeypatch) -> Screen:
+    screen = Screen()
+    monkeypatch.setattr("sys.stdout", screen)
+    monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.setenv("NO_COLOR", "1")
+    terminal.configure()
+    return screen
+
+
+def test_every_line_of_an_indented_text_is_indented(monkeypatch) -> None:
+    screen = narrow(monkeypatch)
+    terminal.out("word " * 20, indent=4)
+    lines = screen.getvalue().rstrip("\n").split("\n")
+    assert len(lines) > 1
+    assert all(line.startswith("    word") and len(line) <= 40 for line in lines)
+
+
+def test_a_narrow_table_breaks_words_and_never_a_number(monkeypatch) -> None:
+    screen = narrow(monkeypatch)
+    terminal.table(("name", "title", "chunks"), [("a-long-name-" * 5, "Title " * 9, "1,604,900")], right=("chunks",))
+    assert "1,604,900" in screen.getvalue()
+    assert all(len(line) <= 40 for line in screen.getvalue().splitlines())
 
 
 def test_json_knows_no_infinite_numbers(capsys) -> None:
