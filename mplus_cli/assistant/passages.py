@@ -98,10 +98,12 @@ def score(
     weights: dict[str, float],
     memory: Callable[[Sentence], float],
     text: Callable[[Sentence], float] = lambda _: 0.0,
+    furniture: Callable[[Sentence], float] = lambda _: 0.0,
 ) -> list[Scored]:
     """Candidates with their support, best first; candidates of one document stand in reading order.
 
-    `memory` and `text` say how strongly the memory, and full-text search, point at a sentence, 0 to 1.
+    `memory` and `text` say how strongly the memory, and full-text search, point at a sentence, 0 to 1. `furniture`:
+    what is taken from a sentence that helps to find the way in a book and is no part of what it says.
     """
     asked = quest(question, weights)
     scored = []
@@ -109,7 +111,7 @@ def score(
         recalled = memory(sentence)
         support = overlap + MEMORY * recalled + TEXT * text(sentence)
         if overlap > 0:
-            support += _shape(sentence, asked)
+            support += _shape(sentence, asked) - furniture(sentence)
         scored.append(Scored(sentence, max(0.0, support) / TOTAL, overlap, recalled))
     return sorted(scored, key=lambda one: (-one.support, one.sentence.document, one.sentence.start))
 

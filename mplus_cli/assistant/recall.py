@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from math import exp
 from typing import TYPE_CHECKING
 
 from mplus_cli.assistant.cues import question_weights, widened_query
+from mplus_cli.assistant.furniture import furniture_of
 from mplus_cli.assistant.passages import Scored, Sentence, score, sentences
 from mplus_cli.assistant.view import Births, View
 from mplus_cli.events import FoundBy
@@ -76,7 +78,9 @@ def find(
     candidates = candidate_sentences(library, view, recollection)
     weights = question_weights(question, view.chunks, lambda word: library.chunks_with(word, limits))
     memory, text = memory_score(recollection, births), text_score(recollection, births)
-    return Found(recollection, tuple(score(question, candidates, weights, memory, text)))
+    furniture = cache(lambda document: furniture_of(library.sections(document)))
+    scored = score(question, candidates, weights, memory, text, lambda one: furniture(one.document)(one))
+    return Found(recollection, tuple(scored))
 
 
 def recollect(trace: RetrievalTrace, births: Births, citing: Sequence[int] = ()) -> Recollection:
