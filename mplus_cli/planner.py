@@ -21,6 +21,7 @@ from mplus_cli.models import RAW_KV, ModelRecord, is_raw, raw_sizes, row_format,
 CHARACTERS_PER_TOKEN = 4.0  # English prose, where no tokenizer is at hand
 RAW_VALUE_BYTES = 2  # rows of raw-kv mode are stored in bfloat16
 RAW_BLOCK = 32  # rows that are recalled together in raw-kv mode, as in model.raw
+RUNTIME_BYTES = 240_000_000  # of a process with Python and torch before any model is loaded, measured on Linux
 TEXT_COPIES = 2.2  # the text itself, and its full-text index
 CPU_FLOPS, GPU_FLOPS = 4e10, 4e13  # useful rates of two processor cores and of a small GPU; only for the estimate
 LAYER_SECONDS = 1e-3  # of a layer and chunk, whatever its size
@@ -165,7 +166,7 @@ def _bytes(text: str, chunks: int, sizes: ModelSizes, device: str, chunk: tuple[
         "keys": keys,
         "text": stored_text,
         "total_disk": rows + keys + stored_text,
-        "ram": keys if on_gpu else working + keys,
+        "ram": RUNTIME_BYTES + (keys if on_gpu else working + keys),
         "vram": working + keys if on_gpu else 0,
     }
 

@@ -14,6 +14,7 @@ from mplus_cli.assistant.passages import Scored, Sentence, supported
 from mplus_cli.assistant.recall import Found, Recollection, find, recollect
 from mplus_cli.assistant.view import Births, View, memory_of, reader_of, view_of
 from mplus_cli.documents.document import page_at, section_at
+from mplus_cli.errors import UsageError
 from mplus_cli.events import (
     Answer,
     Answered,
@@ -101,8 +102,11 @@ class Session:
     def ask(self, question: str, options: AskOptions) -> Iterator[AskEvent]:
         """Answer one question: Loaded, Recalled, Tokens, Answered.
 
-        Raises NotFound for books and positions that are not there or hold nothing yet, LibraryDamaged, ModelMissing.
+        Raises UsageError for a question without words, NotFound for books and positions that are not there or hold
+        nothing yet, LibraryDamaged, ModelMissing.
         """
+        if not any(map(str.isalnum, question)):
+            raise UsageError("The question has no words.", "Ask with at least one.")
         begun = time.monotonic()
         sight = self.sight(options.books, options.until)
         load = time.monotonic() - begun

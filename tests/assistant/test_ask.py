@@ -159,6 +159,12 @@ def test_strict_abstains_where_nothing_supports_an_answer(library, model):
     assert not world.answer("novels", world.settings(model), "Where does Anna live?", strict=True).abstained
 
 
+@pytest.mark.parametrize("question", ["?", "…!", " - "])
+def test_a_question_without_words_is_refused_before_anything_is_loaded(library, model, question):
+    with pytest.raises(UsageError, match="no words"):
+        world.answer(library, world.settings(model), question)
+
+
 def test_a_library_of_another_model_is_not_asked(library, tmp_path):
     other = world.make_model(tmp_path / "other", seed=1)
     with pytest.raises(LibraryDamaged, match="read by the model tiny"):

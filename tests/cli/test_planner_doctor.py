@@ -64,6 +64,12 @@ def test_plan_json_has_the_documented_shape(mplus, model, tmp_path) -> None:
     assert "tokens" in mplus("plan", str(tmp_path / "book.txt"), "--model", "tiny").out
 
 
+def test_a_plan_counts_the_memory_of_the_process_itself(mplus, model, tmp_path) -> None:
+    (tmp_path / "book.txt").write_text(TEXT)
+    found = mplus("plan", str(tmp_path / "book.txt"), "--model", "tiny", "--json").json["bytes"]
+    assert found["ram"] > planner.RUNTIME_BYTES > 100 * found["keys"]
+
+
 def test_a_plan_for_a_llama_counts_the_keys_and_values_of_every_token(mplus, home, tmp_path) -> None:
     make_model(home / "models" / "llama", trained=False)
     (tmp_path / "book.txt").write_text(TEXT)
