@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 
 from model.errors import CheckpointError
 from model.memory import CodedRows, ReadRows, RowTable, as_stored, from_bytes, join, map_rows, to_bytes
-from model.scoring import scores
 from model.row_formats import REACH, decode, decode_keys, encode, encode_keys
 from model.row_sizes import BITS, chunk_bytes, group_rows
+from model.scoring import scores
 
 CODED = [name for name in BITS if name != "bf16"]
 LAYERS, WIDTH, KEY = 2, 6, 5
