@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 
-from mplus_cli.assistant.passages import Sentence
+from mplus_cli.assistant.passages import APPARATUS, TITLE, Sentence
 from mplus_cli.documents.document import Section
 
-APPARATUS = re.compile(  # titles of sections that point to a book or through it, in English, French, German, Spanish
+POINTERS = re.compile(  # titles of sections that point to a book or through it, in English, French, German, Spanish
     r"(?:table of |list of )?(?:contents|illustrations|figures|tables)|index|(?:un)?copyright(?: page| notice)?|"
     r"imprint|colophon|title ?page|half ?title|also by .*|table des mati[eè]res|inhalt(?:sverzeichnis)?|impressum|"
     r"[ií]ndice(?: general)?",
@@ -22,25 +22,23 @@ LEADERS = re.compile(r"(?:\.\s?){5,}|…{2,}|_{4,}")  # dots from a title to its
 PARTS = re.compile(r"\s*[:,–—]\s+|\s+-\s+|\.\s+")  # of a title: "Chapter 1: What Is an Index?"
 WORD = re.compile(r"[^\W\d_]+")
 LONGEST = 200  # characters of a heading
-ALL, LESS = 10.0, 0.5  # no support is higher than passages.TOTAL
 
 
 def furniture_of(sections: Sequence[Section]) -> Callable[[Sentence], float]:
     """What is taken from the support of a sentence of a document with these sections, where it is furniture.
 
-    All of it from a title or one part of it, a title with its page, a number alone, and dots that lead to a page. Less
-    from text in a section whose own title says that it is contents, copyright or index: when a book appeared may be
-    asked for.
+    TITLE from a title or one part of it, a title with its page, a number alone, and dots that lead to a page. APPARATUS
+    from text in a section whose own title says that it is contents, copyright or index.
     """
     # the empty title stands for numbers without a word
     titles = {"", *(_plain(name) for section in sections for name in (section.title, *PARTS.split(section.title)))}
-    apparatus = [(one.start, one.end) for one in sections if APPARATUS.fullmatch(one.title.strip())]
+    apparatus = [(one.start, one.end) for one in sections if POINTERS.fullmatch(one.title.strip())]
 
     def furniture(sentence: Sentence) -> float:
         text = sentence.text
         if LEADERS.search(text) or HEADING.fullmatch(text) or (len(text) <= LONGEST and _plain(text) in titles):
-            return ALL
-        return LESS if any(start <= sentence.start < end for start, end in apparatus) else 0.0
+            return TITLE
+        return APPARATUS if any(start <= sentence.start < end for start, end in apparatus) else 0.0
 
     return furniture
 

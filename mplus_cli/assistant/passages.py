@@ -26,6 +26,8 @@ MEMORY = 0.35  # the memory's score
 TEXT = 0.3  # full-text search's score of the chunks here
 KIND = 0.3  # the most that the kind of word which is asked for can add
 NOTHING_NEW = 0.2  # taken from questions, headings, and sentences that only repeat the question
+TITLE = 0.5  # taken from headings and lines of contents, which are never first
+APPARATUS = 0.4  # taken from what stands on a copyright page or in an index
 TOTAL = 1 + PAIRS + LENGTH + MEMORY + TEXT + KIND
 PAIR_DISTANCE = 3  # words
 LONG = 40  # words of a long sentence
@@ -103,7 +105,8 @@ def score(
     """Candidates with their support, best first; candidates of one document stand in reading order.
 
     `memory` and `text` say how strongly the memory, and full-text search, point at a sentence, 0 to 1. `furniture`:
-    what is taken from a sentence that helps to find the way in a book and is no part of what it says.
+    what is taken from a sentence that helps to find the way in a book and is no part of what it says; TITLE, and it
+    is not the first.
     """
     asked = quest(question, weights)
     scored = []
@@ -113,7 +116,9 @@ def score(
         if overlap > 0:
             support += _shape(sentence, asked) - furniture(sentence)
         scored.append(Scored(sentence, max(0.0, support) / TOTAL, overlap, recalled))
-    return sorted(scored, key=lambda one: (-one.support, one.sentence.document, one.sentence.start))
+    ranked = sorted(scored, key=lambda one: (-one.support, one.sentence.document, one.sentence.start))
+    first = next((number for number, one in enumerate(ranked) if furniture(one.sentence) < TITLE), 0)
+    return [*ranked[first : first + 1], *ranked[:first], *ranked[first + 1 :]]
 
 
 def overlaps(candidates: Sequence[Sentence], weights: dict[str, float]) -> list[float]:

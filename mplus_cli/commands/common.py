@@ -194,9 +194,11 @@ def training_plan(name: str) -> Path:
 
 
 def parsed(book: str, password: str | None, encoding: str | None) -> Document:
-    """A document from a file or standard input; raises Unreadable, NotFound."""
+    """A document from a file or standard input; raises Unreadable, NotFound, UsageError for a folder."""
     from mplus_cli.documents.read import read
 
+    if Path(book).is_dir():
+        raise UsageError(f"{book} is a folder.", "Name one of its files; `mplus ingest` takes folders.")
     source = "-" if piped([book]) == ["-"] else Path(book)
     return read(source, password=password, encoding=encoding)
 

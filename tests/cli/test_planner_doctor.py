@@ -64,6 +64,12 @@ def test_plan_json_has_the_documented_shape(mplus, model, tmp_path) -> None:
     assert "tokens" in mplus("plan", str(tmp_path / "book.txt"), "--model", "tiny").out
 
 
+def test_a_plan_is_for_one_book_and_says_so_of_a_folder(mplus, model, tmp_path) -> None:
+    (tmp_path / "book.txt").write_text(TEXT)
+    ran = mplus("plan", str(tmp_path), "--model", "tiny")
+    assert (ran.code, "is a folder" in ran.err) == (2, True)
+
+
 def test_a_plan_counts_the_memory_of_the_process_itself(mplus, model, tmp_path) -> None:
     (tmp_path / "book.txt").write_text(TEXT)
     found = mplus("plan", str(tmp_path / "book.txt"), "--model", "tiny", "--json").json["bytes"]
