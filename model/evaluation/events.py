@@ -1,8 +1,8 @@
 """The next event in held-out books: the sentences that follow, among five others of the same book.
 
-As `mplus next` does it: the memory holds the book so far, the prompt is its last text, and candidates are ranked by
-their mean log-likelihood per token. Candidates are of nearly equal length. The same is measured without memory, and
-with the candidate's likelihood behind nothing taken off.
+The memory holds the book so far, the prompt is its last text, and candidates are ranked by their mean log-likelihood
+per token, with the candidate's likelihood behind nothing taken off, as `mplus next` does it, and left on. Candidates
+are of nearly equal length. The same is measured without memory.
 
 python -m model.evaluation.events CHECKPOINT --data FOLDER
 """
