@@ -196,7 +196,9 @@ class Tally:
 
 def recalled(subject: Subject, episode: Episode, trace: RetrievalTrace) -> tuple[float, float]:
     """Over the layers: how often a row of the fact's sentence is among the recalled, and which share of its rows."""
-    rows = torch.tensor(subject.rows_of(episode.document, episode.span))
+    rows = torch.tensor(subject.rows_of(episode.document, episode.span), dtype=torch.long)
+    if not len(rows):  # with fewer rows than tokens some tokens have none of their own
+        return 0.0, 0.0
     found = torch.stack([torch.isin(rows, recalled) for recalled in trace.recalled]).float()
     return found.amax(1).mean().item(), found.mean().item()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -106,6 +107,8 @@ def test_recalling_all_rows_of_the_sentence_is_1_and_none_is_0(subject: Subject,
     assert needles.recalled(subject, episode, RetrievalTrace(recalled=[rows[:0]] * layers)) == (0.0, 0.0)
     one = needles.recalled(subject, episode, RetrievalTrace(recalled=[rows[:1]] * layers))
     assert one == (1.0, pytest.approx(1 / len(rows)))
+    rowless = replace(episode, span=(episode.span[0], episode.span[0]))  # fewer rows than tokens can leave it none
+    assert needles.recalled(subject, rowless, RetrievalTrace(recalled=[rows] * layers)) == (0.0, 0.0)
 
 
 @pytest.mark.parametrize("kind", fact_words.KINDS)
