@@ -74,21 +74,26 @@ class Checkpoint:
         return rows
 
 
-def load(folder: Path, role: str | None = None, device: str = "auto", dtype: str = "auto") -> Checkpoint:
+def load(
+    folder: Path, role: str | None = None, device: str = "auto", dtype: str = "auto", weights: str = "dense"
+) -> Checkpoint:
     """Load an M+ or MemoryLLM checkpoint folder.
 
     role "write" or "read" folds that adapter into the weights (no second copy of the base) and fuses the layers; None
-    keeps both adapters switchable, on the stock layers.
-    Raises CheckpointError for a folder that is no such checkpoint, DeviceError for a device that is not there.
+    keeps both adapters switchable, on the stock layers. weights: "nf4" keeps the matrices of a role in four bits, made
+    on the host and taken to the device one after the other.
+    Raises CheckpointError for a folder that is no such checkpoint, DeviceError for a device that is not there,
+    ModelError for four bits without bitsandbytes.
     """
+    assert role is not None or weights == "dense", "four-bit matrices are those of fused layers"
     place, number_format = resolve(device, dtype)
     config = read_config(folder, bare=role is not None)
     tensors = named_tensors(folder)
     background = _background(config, tensors)
-    weights = {name: tensor for name, tensor in tensors.items() if not STATE.fullmatch(name)}
-    model = build(config, weights, place, number_format)
+    parameters = {name: tensor for name, tensor in tensors.items() if not STATE.fullmatch(name)}
+    model = build(config, parameters, place if weights == "dense" else torch.device("cpu"), number_format)
     if role is not None:
-        model.specialise(role)
+        model.specialise(role, weights, place)
     return Checkpoint(model, background, fingerprint(folder), folder)
 
 

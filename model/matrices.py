@@ -39,7 +39,7 @@ class FourBit:
         try:
             import bitsandbytes
         except ImportError as error:
-            raise ModelError("4-bit weights need bitsandbytes.", "Install `mplus-cli[nf4]`.") from error
+            raise ModelError("4-bit weights need bitsandbytes.", "Install `mplus[nf4]`.") from error
         self._multiply = bitsandbytes.matmul_4bit
         self.packed, self.state = bitsandbytes.functional.quantize_4bit(
             weight.contiguous(), blocksize=BLOCK, quant_type="nf4"

@@ -21,6 +21,7 @@ APPLICATION = "mplus"
 Origin = Literal["default", "file", "environment", "flag"]
 COLOURS = ("auto", "always", "never")
 DTYPES = ("auto", "bfloat16", "float32")
+WEIGHTS = ("dense", "nf4")
 MEMORY_DTYPES = ("auto", "bf16", "fp8", "int8", "int4")
 _DEVICE = re.compile(r"auto|cpu|cuda(:\d{1,3})?")
 _LIBRARY = re.compile(r"\w(?:[\w .-]{0,62}\w)?")
@@ -71,6 +72,9 @@ class Settings:
     dtype: str = "auto"
     """The numbers the model computes with: auto, bfloat16 or float32."""
 
+    weights: str = "dense"
+    """How the model's matrices are kept: dense, or nf4: four bits each (needs `mplus[nf4]`), for small GPUs."""
+
     threads: int = 0
     """Processor threads for the model; 0 leaves it to torch. Part of what makes an ingest repeat byte for byte."""
 
@@ -98,6 +102,7 @@ _CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "model": (bool, "a name or a folder"),
     "device": (lambda value: bool(_DEVICE.fullmatch(value)), "auto, cpu, cuda or cuda:N"),
     "dtype": (lambda value: value in DTYPES, f"one of {', '.join(DTYPES)}"),
+    "weights": (lambda value: value in WEIGHTS, f"one of {', '.join(WEIGHTS)}"),
     "memory_dtype": (lambda value: value in MEMORY_DTYPES, f"one of {', '.join(MEMORY_DTYPES)}"),
     "threads": (lambda value: 0 <= value <= 1024, "a number from 0 to 1024"),
     "max_vram": (lambda value: value == "all" or bytes_of(value) is not None, "all, or a size such as 8GiB or 500 MB"),

@@ -142,6 +142,7 @@ def test_an_unknown_key_is_named_with_file_line_and_the_nearest() -> None:
         ("offline = 1", "true or false"),
         ('device = "gpu"', "cuda"),
         ('dtype = "int3"', "bfloat16"),
+        ('weights = "int3"', "nf4"),
         ('colour = "blue"', "never"),
         ('library = "../x"', "letters"),
         ('model = ""', "name"),

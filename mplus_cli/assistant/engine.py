@@ -129,10 +129,14 @@ def load_engine(settings: Settings, role: Role, model: str | None = None) -> Eng
 
         if settings.threads:
             torch.set_num_threads(settings.threads)
-        if record.mode == RAW_KV:
+        if record.mode != RAW_KV:
+            checkpoint = load(record.path, role, settings.device, settings.dtype, settings.weights)
+        elif settings.weights == "dense":
             checkpoint = plain_llama(record.path, settings.device, settings.dtype)
         else:
-            checkpoint = load(record.path, role, settings.device, settings.dtype)
+            raise UsageError(
+                f"{record.name} is a plain Llama: its weights are kept as they are.", "Set weights to dense."
+            )
     engine = Engine(record, checkpoint, load_tokenizer(record.path))
     if engine.raw:
         terminal.say(raw_words(record.name, engine.chunk_bytes("bf16") // engine.config.chunk_tokens))

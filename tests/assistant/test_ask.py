@@ -264,3 +264,12 @@ def test_what_a_limit_leaves_on_the_device_is_planned_from_the_rows_that_are_the
         placement_of(session.engine, memory, 1000)
     monkeypatch.undo()
     session.close()
+
+
+def test_a_library_can_be_asked_with_weights_in_four_bits(library, model):
+    dense, small = (Session("novels", world.settings(model, weights=kind)) for kind in ("dense", "nf4"))
+    assert small.engine.model.weight_bytes() < dense.engine.model.weight_bytes()
+    *_, answered = small.ask("Where does Anna live?", AskOptions(max_tokens=4))
+    assert answered.answer.sources
+    dense.close()
+    small.close()

@@ -16,7 +16,7 @@ from mplus_cli.assistant.ask import Session
 from mplus_cli.assistant.engine import load_engine
 from mplus_cli.assistant.view import memory_of, view_of
 from mplus_cli.documents.read import read
-from mplus_cli.errors import LibraryDamaged, ModelMissing
+from mplus_cli.errors import LibraryDamaged, ModelMissing, UsageError
 from mplus_cli.events import AskOptions, NextOptions, Ranked, Recalled
 from mplus_cli.library.library import Library
 from tests.assistant import world
@@ -310,3 +310,8 @@ def test_quantized_weights_and_missing_ones_are_named(tmp_path):
     (folder / "config.json").write_text(raw)
     with pytest.raises(ModelMissing, match="Llama: it lacks weights that are not quantized and the weights"):
         models.find_model(str(folder), tmp_path)
+
+
+def test_a_plain_llama_keeps_its_weights_as_they_are(library, llama):
+    with pytest.raises(UsageError, match="plain Llama"):
+        Session("novels", world.settings(llama, weights="nf4"))
