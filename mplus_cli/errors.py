@@ -89,3 +89,8 @@ class Interrupted(MplusError):
 
     exit_code = 130
     remedy = "Run the same command again to go on where it stopped."
+
+
+def interrupted(remedy: str = "") -> Interrupted:
+    """Ctrl-C anywhere but in work that can be gone on with, which names its remedy."""
+    return Interrupted("Interrupted.", remedy)

@@ -12,7 +12,7 @@ from typing import Any
 
 import typer
 
-from mplus_cli.errors import Interrupted, ModelMissing, MplusError, NotEnoughSpace, NotFound, UsageError
+from mplus_cli.errors import ModelMissing, MplusError, NotEnoughSpace, NotFound, UsageError, interrupted
 
 
 def as_mplus_error(error: BaseException) -> MplusError:
@@ -20,7 +20,7 @@ def as_mplus_error(error: BaseException) -> MplusError:
     if isinstance(error, MplusError):
         return error
     if isinstance(error, KeyboardInterrupt | typer.Abort):
-        return Interrupted("Interrupted.")
+        return interrupted(str(error))
     if isinstance(error, typer.TyperException):
         return _usage_error(error)
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):

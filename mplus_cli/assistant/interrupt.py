@@ -7,9 +7,11 @@ import threading
 from types import FrameType, TracebackType
 from typing import Any, Self
 
+from mplus_cli.errors import Interrupted
+
 
 class Interruption:
-    """A context in which the first SIGINT only sets `wanted`; the second one raises KeyboardInterrupt as usual."""
+    """A context in which the first SIGINT only sets `wanted`; the second one raises KeyboardInterrupt with a remedy."""
 
     def __init__(self) -> None:
         self.wanted = False
@@ -28,5 +30,5 @@ class Interruption:
 
     def _first(self, number: int, frame: FrameType | None) -> None:
         if self.wanted:
-            raise KeyboardInterrupt
+            raise KeyboardInterrupt(Interrupted.remedy)
         self.wanted = True

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from mplus_cli.commands import common
-from mplus_cli.errors import ModelMissing
+from mplus_cli.errors import Interrupted, ModelMissing
 
 app = common.new_app(
     """List, fetch, bring in and check models.
@@ -55,7 +55,10 @@ def pull(
     from mplus_cli import hub, listing
 
     events = hub.pull(name, common.places().models, revision=revision, offline=common.is_offline())
-    listing.pull(events, as_json)
+    try:
+        listing.pull(events, as_json)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(Interrupted.remedy) from None  # what was fetched is kept
 
 
 @app.command("import")
