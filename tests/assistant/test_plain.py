@@ -313,5 +313,7 @@ def test_quantized_weights_and_missing_ones_are_named(tmp_path):
 
 
 def test_a_plain_llama_keeps_its_weights_as_they_are(library, llama):
+    session = Session("novels", world.settings(llama, weights="nf4"))
     with pytest.raises(UsageError, match="plain Llama"):
-        Session("novels", world.settings(llama, weights="nf4"))
+        session.engine  # noqa: B018
+    session.close()
