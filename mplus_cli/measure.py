@@ -194,7 +194,7 @@ class Asker:
         if self.memory:
             ids = self.session.encode(prompt(self.session.engine, question), 64)
             engine = self.session.engine
-            recollection = recollect(self.sight.reader.prefill(ids)[2], self.births, engine.citing_layers)
+            recollection = recollect(self.sight.reader.prefill(ids)[2], self.births, engine.config.ranking_layers)
         return find(self.session.library, self.view, self.births, recollection, question, self.text)
 
 

@@ -91,7 +91,7 @@ def row_scores(model: MPlus, stored: Stored, ids: Sequence[int]) -> tuple[Tensor
 def measure(model: MPlus, stored: Stored, queries: Sequence[Query]) -> dict[str, float]:
     """Rank of the right chunk, and what the R recalled rows of each layer hold of the sentence."""
     ranks, hit, share = [], [], []
-    citing = list(model.config.extra.get("citing_layers", range(model.config.layers)))
+    citing = list(model.config.ranking_layers)
     for query in queries:
         scores, strengths = row_scores(model, stored, query.ids)
         right = torch.tensor(row_indices(query.support, stored.lengths, stored.count))

@@ -152,7 +152,7 @@ class Session:
 
     def find(self, sight: Sight, question: str, trace: RetrievalTrace, text_search: bool) -> Found:
         """The passages that the memory, and full-text search, bring to a question, best first."""
-        recollection = recollect(trace, sight.births, self.engine.citing_layers)
+        recollection = recollect(trace, sight.births, self.engine.config.ranking_layers)
         return find(self.library, sight.view, sight.births, recollection, question, text_search)
 
     def answer_pieces(

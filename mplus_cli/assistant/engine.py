@@ -68,11 +68,6 @@ class Engine:
             chunk_bytes(row_format, config.layers, config.memory_rows, config.key_value_dim, config.retriever_dim)
         )
 
-    @property
-    def citing_layers(self) -> tuple[int, ...]:
-        """The layers whose scores rank chunks for sources, as the checkpoint says; none named: all."""
-        return tuple(self.config.extra.get("citing_layers", ()))
-
     def identity(self, row_format: str) -> ModelIdentity:
         """What a library notes of the model whose rows it keeps, and of how it keeps them."""
         config, chunk_bytes = self.config, self.chunk_bytes(row_format)
