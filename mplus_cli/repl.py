@@ -86,6 +86,7 @@ class Chat:
 
     def _opened(self) -> Asking:
         if self.session is None:
+            terminal.say("loading the model and the library", style="dim")
             self.session = self.open_session(self.library)
         return self.session
 

@@ -94,6 +94,11 @@ def test_nothing_is_loaded_before_the_first_question(table) -> None:
     assert table.sessions == []
 
 
+def test_loading_is_said_once_before_the_first_answer(table, capsys) -> None:
+    type_(table, "one\rtwo\r\x04")
+    assert capsys.readouterr().err.count("loading the model") == 1
+
+
 def test_the_conversation_goes_along_as_context(table) -> None:
     type_(table, "one\rtwo\r/clear\rthree\r/quit\r")
     contexts = [options.conversation for _, options in table.sessions[0].asked]
