@@ -19,7 +19,7 @@ def run() -> NoReturn:
 
 
 def _interrupted() -> int:
-    """Say that the program was interrupted, without rich or typer; returns the exit code."""
+    """Say that the program was interrupted; returns the exit code."""
     from mplus_cli import terminal
     from mplus_cli.errors import interrupted
 
@@ -27,7 +27,7 @@ def _interrupted() -> int:
     if "--json" in sys.argv:
         terminal.json_line(terminal.error_json(error))
     else:
-        sys.stderr.write(f"{error.message}\n")
+        terminal.say(error.message, always=True)
     return error.exit_code
 
 

@@ -15,6 +15,7 @@ from mplus_cli.failures import as_mplus_error
 ROOT = Path(__file__).parents[2]
 INTERRUPTED_IMPORT = """
 import os, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs inherit that it is ignored
 class Finder:
     def find_spec(self, name, path, target=None):
         if name == "typer":
