@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from model.adapters import READ, WRITE
-from model.bench import SHARD_CHUNKS, anonymous_bytes, checkpoint_of, random_tokens, surroundings, written_rows
+from model.bench import anonymous_bytes, checkpoint_of, random_tokens, surroundings, written_rows
 from model.checkpoint import Checkpoint
 from model.errors import ModelError
 from model.generate import Memory, Reader, RetrievalTrace, Sampling
@@ -34,6 +34,7 @@ from model.raw import RawReader, RawWriter, first_chunks, raw_memory
 
 LENGTHS = "2000,20000,200000"
 WARM_UP, REPEATS = 2, 3
+MOST_CHUNKS, SHARD_BYTES = 64, 16 * 2**20  # of a library's shard
 UNITS = {"k": 1, "m": 2}
 FILLED = "shards are copies of one of {chunks} chunks that were really written; random tokens"
 
@@ -78,7 +79,7 @@ def length(
         shard, writing, peak = _write(loaded, raw_rows(loaded.model), len(wanted))
     else:
         writer = checkpoint_of(checkpoint, random, WRITE, device, dtype)
-        written = written_rows(writer, WARM_UP + len(wanted) * SHARD_CHUNKS, writer.model.config.chunk_tokens)
+        written = written_rows(writer, WARM_UP + len(wanted) * MOST_CHUNKS, writer.model.config.chunk_tokens)
         shard, writing, peak = _write(writer, written, len(wanted))
         loaded = checkpoint_of(checkpoint, random, READ, device, dtype)
     rows: list[dict[str, Any]] = []
@@ -93,7 +94,7 @@ def length(
     about = {
         "task": "length",
         "mode": "raw-kv" if plain else "latent",
-        "filled": FILLED.format(chunks=SHARD_CHUNKS),
+        "filled": FILLED.format(chunks=shards.each),
         "prompt": prompt,
         "new": new,
     }
@@ -113,11 +114,20 @@ def _write(loaded: Checkpoint, chunks: Iterator[ReadRows], times: int) -> tuple[
     rates, rows = [], []
     with torch.inference_mode():
         rows = list(islice(chunks, WARM_UP))  # the first calls allocate
+        each = shard_chunks(len(to_bytes(rows[0])))
         for _ in range(times):
-            seconds = timed(model, lambda: rows.extend(islice(chunks, SHARD_CHUNKS)))
-            rates.append({"write_tokens_per_second": round(SHARD_CHUNKS * size / seconds, 1)})
-            del rows[:-SHARD_CHUNKS]
+            seconds = timed(model, lambda: rows.extend(islice(chunks, each)))
+            rates.append({"write_tokens_per_second": round(each * size / seconds, 1)})
+            del rows[:-each]
     return join(rows), rates, peak_device_bytes(model)
+
+
+def shard_chunks(chunk_bytes: int) -> int:
+    """Chunks of a shard, as a library has them: a power of two, at most 64, of 16 MiB together unless one is larger."""
+    count = MOST_CHUNKS
+    while count > 1 and count * chunk_bytes > SHARD_BYTES:
+        count //= 2
+    return count
 
 
 class Shards:
@@ -126,11 +136,12 @@ class Shards:
     def __init__(self, folder: Path, rows: ReadRows, chunk_rows: int, raw: bool = False) -> None:
         """raw: rows have the mean keys of blocks in the place of retrieval keys."""
         self.folder, self.data, self.chunk_rows, self.raw = folder, to_bytes(rows), chunk_rows, raw
+        self.each = len(rows) // chunk_rows  # chunks of a shard
         self.files: list[Path] = []
 
     def count(self, chunks: int) -> int:
         """Shards of so many chunks; the last one is whole, and a question sees what it needs of it."""
-        return -(-chunks // SHARD_CHUNKS)
+        return -(-chunks // self.each)
 
     def bytes_of(self, chunks: int) -> int:
         """Bytes on disk of so many chunks."""
@@ -155,7 +166,7 @@ class Shards:
     def load(self, chunks: int) -> list[ReadRows]:
         """The rows, memory-mapped."""
         blocks = [map_rows(file) for file in self.files[: self.count(chunks)]]
-        rest = chunks - (len(blocks) - 1) * SHARD_CHUNKS
+        rest = chunks - (len(blocks) - 1) * self.each
         last = (
             first_chunks(blocks[-1], [self.chunk_rows] * rest)
             if self.raw

@@ -9,8 +9,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from model.bench import SHARD_CHUNKS, flops, main
-from model.bench_length import Shards, length, parse_lengths
+from model.bench import flops, main
+from model.bench_length import MOST_CHUNKS, Shards, length, parse_lengths, shard_chunks
 from model.errors import ModelError
 
 SHAPE = "32x2x4x2x64x128x4x16x8"  # chunks of 8 tokens, 4 rows
@@ -27,7 +27,7 @@ def test_every_length_has_times_and_bytes(tmp_path: Path) -> None:
         assert 0 < row["recall_s"] < row["first_token_s"]
         assert row["save_bytes_per_second"] > 0
     shard = short["disk_bytes"]
-    assert long["disk_bytes"] == shard * -(-125 // SHARD_CHUNKS)
+    assert long["disk_bytes"] == shard * -(-125 // MOST_CHUNKS)
     assert "copies" in found["filled"]
     assert list(tmp_path.iterdir()) == []
 
@@ -38,10 +38,10 @@ def test_a_plain_llama_is_measured_in_raw_kv_mode(tmp_path: Path) -> None:
     config = LlamaConfig(hidden_size=32, num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=1,
                          intermediate_size=48, vocab_size=320, max_position_embeddings=512)  # fmt: skip
     LlamaForCausalLM(config).save_pretrained(tmp_path / "llama")
-    found = length(tmp_path / "llama", lengths="100,3000", prompt=4, new=4, device="cpu", dtype="float32", threads=1)
+    found = length(tmp_path / "llama", lengths="100,9000", prompt=4, new=4, device="cpu", dtype="float32", threads=1)
     short, long = found["lengths"]
     assert found["mode"] == "raw-kv"
-    assert (short["chunks"], long["chunks"]) == (2, 47)
+    assert (short["chunks"], long["chunks"]) == (2, 141)
     assert short["disk_bytes"] * 3 == long["disk_bytes"]
     assert all(0 < row["recall_s"] < row["first_token_s"] for row in (short, long))
     counted = flops(tmp_path / "llama", lengths="1k")
@@ -65,14 +65,21 @@ def test_a_memory_holds_exactly_its_chunks(tmp_path: Path) -> None:
 
     from model.memory import ReadRows
 
-    rows = ReadRows(*(torch.randn(2, SHARD_CHUNKS * 4, 6).bfloat16() for _ in range(3)))
+    rows = ReadRows(*(torch.randn(2, 16 * 4, 6).bfloat16() for _ in range(3)))
     shards = Shards(tmp_path, rows, 4)
-    chunks = 2 * SHARD_CHUNKS + 3
+    chunks = 2 * 16 + 3
     assert shards.save(chunks) == 3 * len(shards.data)
     assert shards.save(chunks) == 0
     blocks = shards.load(chunks)
     assert sum(map(len, blocks)) == chunks * 4
     assert torch.equal(blocks[1].keys, rows.keys)
+
+
+def test_shards_are_as_large_as_those_of_a_library() -> None:
+    from mplus_cli.assistant.engine import chunks_per_shard
+
+    for size in (1, 2**17, 2**18, 3 * 2**18, 2**24, 2**26):
+        assert shard_chunks(size) == chunks_per_shard(size)
 
 
 def test_lengths_are_read_as_people_write_them() -> None:
