@@ -31,10 +31,10 @@ from model.memory import ReadRows, RowTable, join, map_rows, to_bytes
 from model.mplus import KeysValues, MPlus
 from model.plain import is_plain, plain_llama
 from model.raw import RawReader, RawWriter, first_chunks, raw_memory
+from model.row_sizes import MOST_CHUNKS_PER_SHARD, chunks_per_shard
 
 LENGTHS = "2000,20000,200000"
 WARM_UP, REPEATS = 2, 3
-MOST_CHUNKS, SHARD_BYTES = 64, 16 * 2**20  # of a library's shard
 UNITS = {"k": 1, "m": 2}
 FILLED = "shards are copies of one of {chunks} chunks that were really written; random tokens"
 
@@ -79,7 +79,7 @@ def length(
         shard, writing, peak = _write(loaded, raw_rows(loaded.model), len(wanted))
     else:
         writer = checkpoint_of(checkpoint, random, WRITE, device, dtype)
-        written = written_rows(writer, WARM_UP + len(wanted) * MOST_CHUNKS, writer.model.config.chunk_tokens)
+        written = written_rows(writer, WARM_UP + len(wanted) * MOST_CHUNKS_PER_SHARD, writer.model.config.chunk_tokens)
         shard, writing, peak = _write(writer, written, len(wanted))
         loaded = checkpoint_of(checkpoint, random, READ, device, dtype)
     rows: list[dict[str, Any]] = []
@@ -114,20 +114,12 @@ def _write(loaded: Checkpoint, chunks: Iterator[ReadRows], times: int) -> tuple[
     rates, rows = [], []
     with torch.inference_mode():
         rows = list(islice(chunks, WARM_UP))  # the first calls allocate
-        each = shard_chunks(len(to_bytes(rows[0])))
+        each = chunks_per_shard(len(to_bytes(rows[0])))
         for _ in range(times):
             seconds = timed(model, lambda: rows.extend(islice(chunks, each)))
             rates.append({"write_tokens_per_second": round(each * size / seconds, 1)})
             del rows[:-each]
     return join(rows), rates, peak_device_bytes(model)
-
-
-def shard_chunks(chunk_bytes: int) -> int:
-    """Chunks of a shard, as a library has them: a power of two, at most 64, of 16 MiB together unless one is larger."""
-    count = MOST_CHUNKS
-    while count > 1 and count * chunk_bytes > SHARD_BYTES:
-        count //= 2
-    return count
 
 
 class Shards:

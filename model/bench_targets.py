@@ -12,8 +12,7 @@ import gc
 import json
 import statistics
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -29,7 +28,7 @@ from model.bench import (
     shape_config,
     written_rows,
 )
-from model.bench_length import parse_lengths
+from model.bench_length import parse_lengths, peak_device_bytes, timed
 from model.checkpoint import Checkpoint, resolve
 from model.errors import ModelError
 from model.evaluation.flops import Shapes
@@ -45,26 +44,11 @@ QUESTION, ANSWER = 64, 32
 REPEATS = 5
 
 
-def matrix_rate(device: torch.device, dtype: torch.dtype, side: int = SIDE) -> float:
-    """FLOPs a second of a large square product on a device, the best of five."""
-    one, other = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
-    times = [seconds(device, lambda: one @ other) for _ in range(REPEATS + 2)]
+def matrix_rate(model: MPlus, side: int = SIDE) -> float:
+    """FLOPs a second of a large square product on a model's device and in its format, the best of five."""
+    one, other = (torch.randn(side, side, device=model.device, dtype=model.dtype) for _ in range(2))
+    times = [timed(model, lambda: one @ other) for _ in range(REPEATS + 2)]
     return 2 * side**3 / min(times[2:])
-
-
-def seconds(device: torch.device, work: Callable[[], object]) -> float:
-    """Wall-clock of some work, the device's part included."""
-    synchronise(device)
-    begun = time.perf_counter()
-    work()
-    synchronise(device)
-    return time.perf_counter() - begun
-
-
-def synchronise(device: torch.device) -> None:
-    """Wait for the device."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 def writing(loaded: Checkpoint, rate: float, chunks: int) -> dict[str, Any]:
@@ -73,7 +57,7 @@ def writing(loaded: Checkpoint, rate: float, chunks: int) -> dict[str, Any]:
     with torch.inference_mode():
         for _ in written_rows(loaded, 4, length):
             pass
-        taken = seconds(model.device, lambda: sum(len(rows) for rows in written_rows(loaded, chunks, length)))
+        taken = timed(model, lambda: sum(len(rows) for rows in written_rows(loaded, chunks, length)))
     reached = chunks * length / taken
     limit = rate / (Shapes(model.config).write(chunks * length) / (chunks * length))
     return {"tokens_per_second": round(reached), "limit_tokens_per_second": round(limit),
@@ -94,11 +78,11 @@ def asking(model: MPlus, memory: Memory, placement: Placement) -> dict[str, Any]
     reader = Reader(model, memory, placement)
     prompt = random_tokens(model, QUESTION, 1)
     with torch.inference_mode():
-        firsts = [seconds(model.device, lambda: reader.prefill(prompt, ANSWER)) for _ in range(REPEATS + 2)][2:]
-        whole = seconds(model.device, lambda: list(reader.generate(prompt, Sampling(ANSWER))))
+        firsts = [timed(model, lambda: reader.prefill(prompt, ANSWER)) for _ in range(REPEATS + 2)][2:]
+        whole = timed(model, lambda: list(reader.generate(prompt, Sampling(ANSWER))))
     return {"first_token_ms": round(1e3 * statistics.median(firsts), 2),
             "decode_tokens_per_second": round((ANSWER - 1) / max(1e-9, whole - statistics.median(firsts)), 1),
-            "peak_device_mib": peak_mib(model.device)}  # fmt: skip
+            "peak_device_mib": peak_mib(model)}  # fmt: skip
 
 
 def reset_peak(device: torch.device) -> None:
@@ -109,17 +93,16 @@ def reset_peak(device: torch.device) -> None:
         torch.cuda.reset_peak_memory_stats(device)
 
 
-def peak_mib(device: torch.device) -> float | None:
+def peak_mib(model: MPlus) -> float | None:
     """Most MiB that were allocated on a GPU; None where there is none."""
-    return round(torch.cuda.max_memory_allocated(device) / MIB, 1) if device.type == "cuda" else None
+    return round(peak_device_bytes(model) / MIB, 1) if model.device.type == "cuda" else None
 
 
 def placed(model: MPlus, tokens: int, limit_mib: int | None) -> Placement:
     """Where a memory of so many tokens goes under a limit."""
     config = model.config
     rows = -(-tokens // config.chunk_tokens) * config.memory_rows
-    width = torch.empty(0, dtype=model.dtype).element_size()
-    needs = needs_of(config, model.weight_bytes(), rows, width, QUESTION + ANSWER)
+    needs = needs_of(config, model.weight_bytes(), rows, model.dtype.itemsize, QUESTION + ANSWER)
     return place(needs, None if limit_mib is None else limit_mib * MIB)
 
 
@@ -140,8 +123,8 @@ def parts(random: str, device: str, dtype: str, chunks: int, tokens: int, many: 
 ):  # fmt: skip
     """Every part by name, in the order of what is most wanted."""
     where, number_format = resolve(device, dtype)
-    rate = matrix_rate(where, number_format, SIDE if where.type == "cuda" else 512)
     writer = checkpoint_of(None, random, WRITE, device, dtype)
+    rate = matrix_rate(writer.model, SIDE if where.type == "cuda" else 512)
     yield "write", writing(writer, rate, chunks)
     with torch.inference_mode():
         shard = join(list(islice(written_rows(writer, SHARD_CHUNKS, writer.model.config.chunk_tokens), SHARD_CHUNKS)))

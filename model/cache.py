@@ -112,6 +112,10 @@ class HostLayer(RoomyLayer):
         self.carousel.keep(self, (keys, values))
         return keys, values
 
+    def _space(self, like: Tensor, count: int) -> Tensor:
+        """The same on the host, page-locked where a GPU will copy from it."""
+        return self.carousel.mover.host(super()._space(like, count))
+
     def crop_to(self, length: int) -> None:
         """Forget everything behind a position."""
         super().crop_to(length)

@@ -7,6 +7,8 @@ DEFAULT = "int8"
 MOST_GROUPED = 64  # rows that share the middle and the scale of a channel
 SHARED_BYTES = 4  # a middle and a scale, float16 each
 SCALE_BYTES = 2  # of a retrieval key in eight bits
+SHARD_BYTES = 16 * 1024 * 1024
+MOST_CHUNKS_PER_SHARD = 64
 
 
 def group_rows(rows: int) -> int:
@@ -26,3 +28,11 @@ def chunk_bytes(row_format: str, layers: int, rows: int, key_value_dim: int, ret
         return codes, layers * rows * retriever_dim * 2
     shared = layers * (rows // group_rows(rows)) * channels * SHARED_BYTES
     return codes + shared, layers * rows * (retriever_dim + SCALE_BYTES)
+
+
+def chunks_per_shard(chunk_bytes: int) -> int:
+    """Chunks of one shard: a power of two, at most 64, of 16 MiB together unless one chunk is larger."""
+    count = MOST_CHUNKS_PER_SHARD
+    while count > 1 and count * chunk_bytes > SHARD_BYTES:
+        count //= 2
+    return count

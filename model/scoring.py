@@ -6,7 +6,7 @@ is widened, scored, and merged into the best rows so far. Of equal scores the ol
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import torch
@@ -83,13 +83,8 @@ def scores(queries: Tensor, blocks: Sequence[Keys], chunk_rows: int = 1, tile_ro
 
     queries (n, h), blocks of keys (M_i, h).
     """
-    rows, chunks = [queries.new_zeros(0, dtype=torch.float32)], []
-    for block in blocks:
-        best = [queries.new_zeros(len(queries), 0, dtype=torch.float32)]
-        for _, values, strongest in _tiles(queries, block, chunk_rows, tile_rows):
-            rows.append(values)
-            best.append(strongest)
-        chunks.append(torch.cat(best, 1))
+    rows = [queries.new_zeros(0, dtype=torch.float32)]
+    chunks = _score_blocks(queries, blocks, chunk_rows, tile_rows, rows.append)
     return Scores(torch.cat(rows), chunks)
 
 
@@ -106,13 +101,8 @@ def search(
 
     queries (n, h), blocks of keys (M_i, h), left_out (m,) row numbers. Chunks are ranked where chunk_rows is not 0.
     """
-    top, chunks = TopRows(count, left_out, oldest), []
-    for block in blocks:
-        best = [queries.new_zeros(len(queries), 0, dtype=torch.float32)]
-        for _, values, strongest in _tiles(queries, block, chunk_rows, tile_rows):
-            top.add(values)
-            best.append(strongest)
-        chunks.append(torch.cat(best, 1))
+    top = TopRows(count, left_out, oldest)
+    chunks = _score_blocks(queries, blocks, chunk_rows, tile_rows, top.add)
     return Best(*top.found(), chunks)
 
 
@@ -172,15 +162,31 @@ def in_order_of_birth(rows: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
     return ascending, values[order]
 
 
-def _tiles(
-    queries: Tensor, block: Keys, chunk_rows: int, tile_rows: int | None
-) -> Iterator[tuple[int, Tensor, Tensor]]:
-    """(first row, scores (m,), best rows of whole chunks (n, m // chunk_rows)) of every tile of a block."""
+def _score_blocks(
+    queries: Tensor,
+    blocks: Sequence[Keys],
+    chunk_rows: int,
+    tile_rows: int | None,
+    add: Callable[[Tensor], None],
+) -> list[Tensor]:
+    """Hand the scores (m,) of every tile to `add`, in order; the best rows of chunks of every block, as in `Scores`."""
+    chunks = []
+    for block in blocks:
+        best = [queries.new_zeros(len(queries), 0, dtype=torch.float32)]
+        for values, strongest in _tiles(queries, block, chunk_rows, tile_rows):
+            add(values)
+            best.append(strongest)
+        chunks.append(torch.cat(best, 1))
+    return chunks
+
+
+def _tiles(queries: Tensor, block: Keys, chunk_rows: int, tile_rows: int | None) -> Iterator[tuple[Tensor, Tensor]]:
+    """(scores (m,), best rows of whole chunks (n, m // chunk_rows)) of every tile of a block."""
     tile = tile_rows or tile_size(queries)
     tile = max(1, tile // (chunk_rows or 1)) * (chunk_rows or 1)
     for start in range(0, count_of(block), tile):
         keys = widened(part_of(block, start, min(start + tile, count_of(block))), queries)
-        yield start, *_score_tile(queries.to(keys.dtype), keys, chunk_rows)
+        yield _score_tile(queries.to(keys.dtype), keys, chunk_rows)
 
 
 def tile_size(queries: Tensor) -> int:

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from mplus_cli.library.library import Library
 
 Role = Literal["write", "read"]
-SHARD_BYTES = 16 * 1024 * 1024
-MOST_CHUNKS_PER_SHARD = 64
 RAW_VALUE_BYTES = 2  # bf16
 
 
@@ -70,6 +68,8 @@ class Engine:
 
     def identity(self, row_format: str) -> ModelIdentity:
         """What a library notes of the model whose rows it keeps, and of how it keeps them."""
+        from model.row_sizes import chunks_per_shard
+
         config, chunk_bytes = self.config, self.chunk_bytes(row_format)
         return ModelIdentity(
             name=self.record.name,
@@ -81,14 +81,6 @@ class Engine:
             row_format=row_format,
             bytes_per_chunk=chunk_bytes,
         )
-
-
-def chunks_per_shard(chunk_bytes: int) -> int:
-    """Chunks of one shard: a power of two, at most 64, of 16 MiB together unless one chunk is larger."""
-    count = MOST_CHUNKS_PER_SHARD
-    while count > 1 and count * chunk_bytes > SHARD_BYTES:
-        count //= 2
-    return count
 
 
 def require_rows(library: Library, engine: Engine) -> None:

@@ -14,7 +14,7 @@ import time
 import traceback
 from pathlib import Path
 
-import mplus_cli.assistant.engine as engine
+import model.row_sizes as row_sizes
 from mplus_cli.library.library import Library
 from mplus_cli.settings import places
 from tests.assistant import world
@@ -57,7 +57,7 @@ def check(folder: Path) -> None:
 
 def main() -> None:
     model, novel, kills = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
-    engine.MOST_CHUNKS_PER_SHARD = 4
+    row_sizes.MOST_CHUNKS_PER_SHARD = 4
     begun = time.monotonic()
     os.waitpid(forked_ingest("unbroken", model, novel), 0)
     whole, unbroken = time.monotonic() - begun, result("unbroken")

@@ -58,7 +58,7 @@ def test_a_dry_run_writes_nothing(home, model, novel):
 
 @pytest.mark.parametrize("stop_at", [1, 7, 20])
 def test_an_interrupted_ingest_ends_with_the_same_bytes(home, model, novel, stop_at, monkeypatch):
-    monkeypatch.setattr("mplus_cli.assistant.engine.MOST_CHUNKS_PER_SHARD", 8)
+    monkeypatch.setattr("model.row_sizes.MOST_CHUNKS_PER_SHARD", 8)
     chosen = world.settings(model)
     world.read_into("unbroken", chosen, novel)
     opened = world.interrupted_and_resumed("broken", chosen, novel, stop_at)

@@ -104,7 +104,7 @@ def test_with_everything_in_the_window_reading_is_plain_attention(home, llama, t
 @pytest.mark.parametrize("model", ["llama", "with_bos"])
 @pytest.mark.parametrize("stop_at", [1, 4, 10])
 def test_an_interrupted_ingest_ends_with_the_same_bytes(home, novel, stop_at, model, request, monkeypatch):
-    monkeypatch.setattr("mplus_cli.assistant.engine.MOST_CHUNKS_PER_SHARD", 4)
+    monkeypatch.setattr("model.row_sizes.MOST_CHUNKS_PER_SHARD", 4)
     chosen = world.settings(request.getfixturevalue(model))
     world.read_into("unbroken", chosen, novel)
     opened = world.interrupted_and_resumed("broken", chosen, novel, stop_at)

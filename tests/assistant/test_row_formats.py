@@ -31,7 +31,7 @@ def test_settings_name_the_formats_that_there_are():
 
 @FORMATS
 def test_an_interrupted_ingest_ends_with_the_same_bytes(home, model, novel, row_format, monkeypatch):
-    monkeypatch.setattr("mplus_cli.assistant.engine.MOST_CHUNKS_PER_SHARD", 8)
+    monkeypatch.setattr("model.row_sizes.MOST_CHUNKS_PER_SHARD", 8)
     chosen = asked_for(model, row_format)
     world.read_into("unbroken", chosen, novel)
     opened = world.interrupted_and_resumed("broken", chosen, novel, 7)

@@ -10,8 +10,9 @@ from types import SimpleNamespace
 import pytest
 
 from model.bench import flops, main
-from model.bench_length import MOST_CHUNKS, Shards, length, parse_lengths, shard_chunks
+from model.bench_length import Shards, length, parse_lengths
 from model.errors import ModelError
+from model.row_sizes import MOST_CHUNKS_PER_SHARD, chunks_per_shard
 
 SHAPE = "32x2x4x2x64x128x4x16x8"  # chunks of 8 tokens, 4 rows
 
@@ -27,7 +28,7 @@ def test_every_length_has_times_and_bytes(tmp_path: Path) -> None:
         assert 0 < row["recall_s"] < row["first_token_s"]
         assert row["save_bytes_per_second"] > 0
     shard = short["disk_bytes"]
-    assert long["disk_bytes"] == shard * -(-125 // MOST_CHUNKS)
+    assert long["disk_bytes"] == shard * -(-125 // MOST_CHUNKS_PER_SHARD)
     assert "copies" in found["filled"]
     assert list(tmp_path.iterdir()) == []
 
@@ -76,10 +77,8 @@ def test_a_memory_holds_exactly_its_chunks(tmp_path: Path) -> None:
 
 
 def test_shards_are_as_large_as_those_of_a_library() -> None:
-    from mplus_cli.assistant.engine import chunks_per_shard
-
-    for size in (1, 2**17, 2**18, 3 * 2**18, 2**24, 2**26):
-        assert shard_chunks(size) == chunks_per_shard(size)
+    sizes = {1: 64, 2**17: 64, 2**18: 64, 3 * 2**18: 16, 2**24: 1, 2**26: 1}
+    assert {size: chunks_per_shard(size) for size in sizes} == sizes
 
 
 def test_lengths_are_read_as_people_write_them() -> None:
