@@ -14,11 +14,11 @@ from pathlib import Path
 
 import pytest
 import typer
-from conftest import TEXT, book, make_library
 
 from mplus_cli import errors, main, terminal
 from mplus_cli.commands import reference
 from mplus_cli.failures import as_mplus_error
+from tests.cli.conftest import TEXT, book, make_library
 
 ROOT = Path(__file__).parents[2]
 COMMANDS = list(reference.commands())

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Ran
 
 from mplus_cli.evaluation import report
+from tests.cli.conftest import Ran
 from tests.evaluation.smoke import checkpoint_folder, data_folder, smoke
 
 Mplus = Callable[..., Ran]

@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
-from conftest import LLAMA, LLAMA_TENSORS, MPLUS_TENSORS, make_model, write_safetensors
 
 from mplus_cli import hub, models
 from mplus_cli.errors import ModelMissing, NotEnoughSpace, UsageError
+from tests.cli.conftest import LLAMA, LLAMA_TENSORS, MPLUS_TENSORS, make_model, write_safetensors
 
 COMMIT = "c" * 40
 

@@ -6,10 +6,10 @@ import os
 from pathlib import Path
 
 import pytest
-from conftest import TEXT, book, make_library, make_model
 
 from mplus_cli import doctor, models, planner, settings
 from mplus_cli.errors import ModelMissing
+from tests.cli.conftest import TEXT, book, make_library, make_model
 
 
 @pytest.fixture

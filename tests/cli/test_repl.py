@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from conftest import book, make_library
 from prompt_toolkit.input import create_pipe_input
 from prompt_toolkit.output import DummyOutput
 
@@ -26,6 +25,7 @@ from mplus_cli.events import (
     Timing,
     Token,
 )
+from tests.cli.conftest import book, make_library
 
 TIMING = Timing(0.0, 0.0, 0.0)
 SOURCE = Source("a" * 16, "War and Peace", "Book One", 1, "1", "location", 0, 6, "Pierre", 0.5, 0.9, "memory")

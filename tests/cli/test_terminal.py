@@ -10,11 +10,11 @@ import unicodedata
 from pathlib import Path
 
 import pytest
-from conftest import book, make_library
 from hypothesis import given
 from hypothesis import strategies as st
 
 from mplus_cli import terminal
+from tests.cli.conftest import book, make_library
 
 ROOT = Path(__file__).parents[2]
 BIDI = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
