@@ -352,7 +352,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--lengths", help="in tokens, of recall in rows, such as 2000,16k,2M (k is 1,024)")
     parser.add_argument("--folder", type=Path, help="of length and recall: where the shards lie meanwhile")
     parser.add_argument("--shards", type=Path, help="of recall: a folder of shards whose keys are searched")
-    parser.add_argument("--keys", choices=("bf16", "int8"), help="of recall: their format")
+    parser.add_argument("--keys", choices=("bf16", "int8", "int4"), help="of recall: their format")
     parser.add_argument("--device")
     parser.add_argument("--dtype")
     parser.add_argument("--json", action="store_true", help="print the JSON line alone")

@@ -11,6 +11,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,14 +26,18 @@ from model.checkpoint import Checkpoint
 from model.coarse import SCORED, coarse_search
 from model.errors import ModelError
 from model.generate import Memory, Reader
+from model.key_formats import Int8Keys, Keys, encode_keys
 from model.membership import ViewChunk, log_membership
 from model.memory import Rows, RowTable, map_rows
-from model.row_formats import encode_keys
-from model.scoring import Best, Int8Keys, Keys, search
+from model.row_formats import Coded
+from model.row_sizes import group_rows
+from model.scoring import Best, search
 from model.tokenizer import TextTokenizer
 
 LENGTHS = "100000,300000,1000000"
 BLOCK_ROWS = 4096  # rows of a block, as of a shard of the embedded model
+KEYS = ("bf16", "int8", "int4")  # how keys are kept
+MOST_TENSORS = 3  # of a block of keys
 MOVED = 0.3  # how far copies are moved, of the keys' standard deviation
 QUESTIONS = (
     "Who was the captain of the ship?",
@@ -64,7 +69,7 @@ def recall(
     """Seconds, bytes, and the share of the best rows that coarse to fine finds, at every length in rows; on the CPU.
 
     shards: a folder of shard files, such as a library's `memory`; layer: by default the first that ranks no chunks;
-    keys: bf16 or int8; folder: where the keys lie meanwhile. Medians over the questions, after one to warm up, both
+    keys: one of `KEYS`; folder: where the keys lie meanwhile. Medians over the questions, after one to warm up, both
     ways in turn; processor seconds are those of all threads. Raises ModelError for shards that hold no rows.
     """
     if threads:
@@ -73,8 +78,10 @@ def recall(
     config = loaded.model.config
     free = [number for number in range(config.layers) if number not in config.ranking_layers]
     chosen = layer if layer is not None else (free or [config.layers - 1])[0]
-    if not 0 <= chosen < config.layers or keys not in ("bf16", "int8"):
-        raise ModelError("There is no such layer, or no such format of keys.", "Layers count from 0; bf16 or int8.")
+    if not 0 <= chosen < config.layers or keys not in KEYS:
+        raise ModelError(
+            "There is no such layer, or no such format of keys.", f"Layers count from 0; {', '.join(KEYS)}."
+        )
     with torch.inference_mode():
         real = keyed(loaded, written(checkpoint, random, dtype) if shards is None else mapped(shards), chosen)
         found = [_at(real, number, config.recall_rows, keys, folder) for number in parse_lengths(lengths)]
@@ -136,7 +143,6 @@ def _at(real: Keyed, number: int, count: int, keys: str, folder: Path | None) ->
         asked = [_compare(queries, blocks, count) for queries in real.queries]
         anonymous = anonymous_bytes()
     exact, exact_cpu, coarse, coarse_cpu, share = zip(*asked, strict=True)
-    width = real.keys.shape[1]
     return {
         "rows": number,
         "copies": max(0, number - len(real.keys)),
@@ -146,7 +152,7 @@ def _at(real: Keyed, number: int, count: int, keys: str, folder: Path | None) ->
         "coarse_cpu_s": round(statistics.median(coarse_cpu), 4),
         "found": round(statistics.mean(share), 4),
         "least_found": round(min(share), 4),
-        "bytes": number * (2 * width if keys == "bf16" else width + 2),
+        "bytes": sum(block.nbytes for block in blocks),
         "anonymous_bytes": anonymous,
     }
 
@@ -167,18 +173,36 @@ def _timed(run: Callable[[], Best]) -> tuple[Best, float, float]:
 
 def many_keys(folder: Path, real: Tensor, number: int, keys: str) -> list[Keys]:
     """So many keys in blocks, mapped from files: the real ones (M, h) first, then copies that were moved."""
-    width, values, scales = real.shape[1], folder / "values", folder / "scales"
-    with values.open("wb") as file, scales.open("wb") as beside:
+    shapes: list[list[torch.Size]] = []
+    kinds: list[torch.dtype] = []
+    with ExitStack() as stack:
+        files = [stack.enter_context((folder / str(file)).open("wb")) for file in range(MOST_TENSORS)]
         for part in _parts(real, number):
-            coded = encode_keys(part) if keys == "int8" else Int8Keys(part.view(torch.int16), part[:0])
-            file.write(coded.values.contiguous().numpy().tobytes())
-            beside.write(coded.scales.view(torch.int16).numpy().tobytes())
+            stored = _stored(part, keys)
+            tensors = (stored,) if isinstance(stored, Tensor) else stored.tensors()
+            shapes.append([tensor.shape for tensor in tensors])
+            kinds = [tensor.dtype for tensor in tensors]
+            for file, tensor in zip(files, tensors, strict=False):
+                file.write(tensor.contiguous().view(torch.uint8).numpy().tobytes())
+    columns = [_column(folder / str(file), kind, [one[file] for one in shapes]) for file, kind in enumerate(kinds)]
+    return [_keys(parts, keys) for parts in zip(*columns, strict=True)]
+
+
+def _stored(part: Tensor, keys: str) -> Keys:
+    return part if keys == "bf16" else encode_keys(part[None], keys, group_rows(len(part))).layer(0)
+
+
+def _keys(tensors: Sequence[Tensor], keys: str) -> Keys:
     if keys == "bf16":
-        whole = torch.from_file(str(values), size=number * width, dtype=torch.bfloat16).view(number, width)
-        return list(whole.split(BLOCK_ROWS))
-    codes = torch.from_file(str(values), size=number * width, dtype=torch.int8).view(number, width)
-    sizes = torch.from_file(str(scales), size=number, dtype=torch.float16)
-    return [Int8Keys(*both) for both in zip(codes.split(BLOCK_ROWS), sizes.split(BLOCK_ROWS), strict=True)]
+        return tensors[0]
+    return Int8Keys(*tensors) if keys == "int8" else Coded(keys, *tensors)
+
+
+def _column(path: Path, kind: torch.dtype, shapes: Sequence[torch.Size]) -> list[Tensor]:
+    """The tensors of a file that holds one after the other, mapped."""
+    sizes = [shape.numel() for shape in shapes]
+    whole = torch.from_file(str(path), size=sum(sizes), dtype=kind)
+    return [part.view(shape) for part, shape in zip(whole.split(sizes), shapes, strict=True)]
 
 
 def _parts(real: Tensor, number: int) -> Iterator[Tensor]:

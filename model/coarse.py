@@ -15,18 +15,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from model.scoring import (
-    Best,
-    Keys,
-    best_first,
-    count_of,
-    in_order_of_birth,
-    part_of,
-    picked,
-    scores,
-    search,
-    widened,
-)  # fmt: skip
+from model.key_formats import Keys, grain, part_of, picked, widened
+from model.scoring import Best, best_first, in_order_of_birth, scores, search
 
 FROM_ROWS = 500_000  # rows of a layer from which this is faster than scoring all of them
 TILE_ROWS = 4096  # compared, and scored, at a time
@@ -61,7 +51,7 @@ def best_rows(
 
     Arguments as of `coarse_search`.
     """
-    many = queries.device.type == "cpu" and sum(map(count_of, blocks)) >= FROM_ROWS
+    many = queries.device.type == "cpu" and sum(map(len, blocks)) >= FROM_ROWS
     return (coarse_search if many else search)(queries, blocks, count, left_out, oldest)
 
 
@@ -78,7 +68,7 @@ def coarse_search(
     queries (n, h), blocks of keys (M_i, h); scored: the share of the rows that are scored, 1 for all. Where fewer than
     `count` rows were found, all are scored.
     """
-    total = sum(map(count_of, blocks))
+    total = sum(map(len, blocks))
     share = max(scored, LEAST_SCORED * count / max(1, total))
     if share >= 1:
         return search(queries, blocks, count, left_out, oldest)
@@ -99,12 +89,13 @@ def _scored_rows(queries: Tensor, blocks: Sequence[Keys], estimate: StandIn, flo
     """The rows whose stand-in reaches the floor, ascending (m,), and their scores (m,); on the host."""
     rows, values, waiting, first = [torch.zeros(0, dtype=torch.long)], [torch.zeros(0)], [], 0
     for block in blocks:
-        for start in range(0, count_of(block), TILE_ROWS):
-            keys = widened(part_of(block, start, start + TILE_ROWS), queries).float()
+        tile = max(1, TILE_ROWS // grain(block)) * grain(block)
+        for start in range(0, len(block), tile):
+            keys = widened(part_of(block, start, min(start + tile, len(block))), queries.device).float()
             kept = (estimate(keys) >= floor).nonzero()[:, 0]
             rows.append(kept.cpu() + (first + start))
             waiting.append(keys[kept])
-        first += count_of(block)
+        first += len(block)
         if sum(map(len, waiting)) >= TILE_ROWS:
             values.append(scores(queries, [torch.cat(waiting)]).rows.cpu())
             waiting = []
@@ -115,9 +106,9 @@ def _scored_rows(queries: Tensor, blocks: Sequence[Keys], estimate: StandIn, flo
 
 def sample(queries: Tensor, blocks: Sequence[Keys], most: int) -> Tensor:
     """At most so many keys, evenly spaced among all: (m, h) float32, where the queries are."""
-    total = sum(map(count_of, blocks))
+    total = sum(map(len, blocks))
     rows = torch.linspace(0, total - 1, min(total, most), dtype=torch.float64).long()
-    return torch.cat([widened(part, queries).float() for part in gathered(blocks, rows)])
+    return torch.cat([widened(part, queries.device).float() for part in gathered(blocks, rows)])
 
 
 def stand_in(queries: Tensor, keys: Tensor, tokens: int = BENDING_TOKENS) -> StandIn:
@@ -147,7 +138,7 @@ def _least_squares(inputs: Tensor, wanted: Tensor, weights: Tensor) -> Tensor:
 
 def gathered(blocks: Sequence[Keys], rows: Tensor) -> list[Keys]:
     """The keys of row numbers (m,), copied, in their order; one part for every run of rows of the same block."""
-    sizes = torch.tensor([count_of(block) for block in blocks], dtype=torch.long)
+    sizes = torch.tensor([len(block) for block in blocks], dtype=torch.long)
     ends, rows = sizes.cumsum(0), rows.cpu()
     owners, lengths = torch.bucketize(rows, ends, right=True).unique_consecutive(return_counts=True)
     local = rows - (ends - sizes)[owners].repeat_interleave(lengths)

@@ -12,13 +12,14 @@ from torch import Tensor
 from model.adapters import READ, using
 from model.cache import roomy_cache
 from model.coarse import best_rows
+from model.key_formats import Keys
 from model.layer_cache import LayerCache
 from model.membership import Membership
 from model.memory import RowTable, as_prefix
 from model.mplus import KeysValues, MPlus
 from model.placement import EVERYTHING, Placement
 from model.retriever import chunk_strengths, oldest_first, top_rows
-from model.scoring import Best, Keys, on_device, scores, search
+from model.scoring import Best, scores, search
 from model.staging import Mover, Staged
 
 
@@ -99,7 +100,7 @@ class Reader:
         if self.model.device.type == "cpu" or not self.placement.keys:
             return stored
         if layer not in self._resident:
-            self._resident[layer] = [on_device(keys, self.model.device) for keys in stored]
+            self._resident[layer] = [keys.to(self.model.device) for keys in stored]
         return self._resident[layer]
 
     def _find(self, layer: int, hidden: Tensor) -> tuple[Best, Tensor]:

@@ -15,10 +15,10 @@ import torch
 from torch import Tensor
 
 from model.errors import CheckpointError
+from model.key_formats import Int8Keys, Keys, encode_keys
 from model.mplus import KeysValues, MPlus
-from model.row_formats import Coded, decode, decode_keys, encode, encode_keys
-from model.row_sizes import BITS, group_rows
-from model.scoring import Int8Keys, Keys
+from model.row_formats import Coded, encode
+from model.row_sizes import FORMATS, group_rows
 
 HEADER_LIMIT = 16 * 1024 * 1024
 DTYPES = {
@@ -68,47 +68,50 @@ class ReadRows:
 
 @dataclass(frozen=True, slots=True)
 class CodedRows:
-    """Rows of all layers in read form, in codes; gathering decodes the picked rows only.
-
-    retrieval: values (L, n, h), scales (L, n).
-    """
+    """Rows of all layers in read form, in codes (L, n, ...); gathering decodes the picked rows only."""
 
     row_format: str
     keys: Coded
     values: Coded
-    retrieval: Int8Keys
+    retrieval: Int8Keys | Coded
 
     def __len__(self) -> int:
-        return self.keys.codes.shape[1]
+        return len(self.keys)
 
     def part(self, start: int, stop: int) -> CodedRows:
         """Rows [start, stop), without copying; both at borders of groups of rows."""
-        retrieval = Int8Keys(*(part[:, start:stop] for part in self.retrieval))
-        return CodedRows(self.row_format, self.keys.part(start, stop), self.values.part(start, stop), retrieval)
+        parts = (self.keys.part(start, stop), self.values.part(start, stop), self.retrieval.part(start, stop))
+        return CodedRows(self.row_format, *parts)
 
     def tensors(self) -> dict[str, Tensor]:
         """What a shard file holds, by name; rows, or groups of rows, are the second dimension of each."""
-        return dict(zip(CODED_NAMES, (*self.keys, *self.values, *self.retrieval), strict=True))
+        found = (*self.keys.tensors(), *self.values.tensors(), *self.retrieval.tensors())
+        return dict(zip(coded_names(self.row_format), found, strict=True))
 
     def gather(self, layer: int, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Keys and values (m, H_kv * hd), float32, of rows (m,) of a layer, in any order."""
-        return decode(self.keys, self.row_format, layer, rows), decode(self.values, self.row_format, layer, rows)
+        keys, values = (part.layer(layer).picked(rows).decoded() for part in (self.keys, self.values))
+        return keys, values
 
     def keys_to_score(self, layer: int) -> Keys:
-        """Retrieval keys of a layer, as they are stored: (n, h) in eight bits."""
-        return Int8Keys(self.retrieval.values[layer], self.retrieval.scales[layer])
+        """Retrieval keys of a layer, as they are stored: (n, h)."""
+        return self.retrieval.layer(layer)
 
     def widened(self) -> ReadRows:
         """All rows decoded, float32."""
-        layers, rows = range(len(self.keys.codes)), torch.arange(len(self))
-        keys, values = zip(*(self.gather(layer, rows) for layer in layers), strict=True)
-        return ReadRows(torch.stack(keys), torch.stack(values), decode_keys(self.retrieval))
+        return ReadRows(self.keys.decoded(), self.values.decoded(), self.retrieval.decoded())
 
 
 Rows = ReadRows | CodedRows
-CODED_NAMES = (
-    "keys", "keys.middles", "keys.scales", "values", "values.middles", "values.scales", "retrieval", "retrieval.scales",
-)  # fmt: skip
+
+
+def coded_names(row_format: str) -> tuple[str, ...]:
+    """Names of the tensors of a format in codes, in the order in which parts have them."""
+    names: list[str] = []
+    for part, code in FORMATS[row_format]._asdict().items():
+        own_scales = part == "retrieval" and code == "int8"
+        names += [part, *(() if own_scales else (f"{part}.middles",)), f"{part}.scales"]
+    return tuple(names)
 
 
 def project(model: MPlus, rows: Tensor) -> ReadRows:
@@ -130,13 +133,14 @@ def as_stored(rows: ReadRows, row_format: str = "bf16") -> Rows:
     """Rows of one chunk as a library holds them: on the host, in one of the formats of `model.row_sizes`."""
     if row_format == "bf16":
         return ReadRows(*(part.to("cpu", torch.bfloat16) for part in (rows.keys, rows.values, rows.retrieval)))
-    group = group_rows(len(rows))
-    keys, values = (encode(part, row_format, group) for part in (rows.keys, rows.values))
-    return _on_host(CodedRows(row_format, keys, values, encode_keys(rows.retrieval)))
-
-
-def _on_host(rows: CodedRows) -> CodedRows:
-    return _coded(rows.row_format, {name: part.cpu() for name, part in rows.tensors().items()})
+    group, codes = group_rows(len(rows)), FORMATS[row_format]
+    found = CodedRows(
+        row_format,
+        encode(rows.keys, codes.keys, group),
+        encode(rows.values, codes.values, group),
+        encode_keys(rows.retrieval, codes.retrieval, group),
+    )
+    return _coded(row_format, {name: part.cpu() for name, part in found.tensors().items()})
 
 
 def join(parts: Sequence[Rows]) -> Rows:
@@ -153,8 +157,10 @@ def _rows(row_format: str, tensors: dict[str, Tensor]) -> Rows:
 
 
 def _coded(row_format: str, tensors: dict[str, Tensor]) -> CodedRows:
-    parts = [tensors[name] for name in CODED_NAMES]
-    return CodedRows(row_format, Coded(*parts[:3]), Coded(*parts[3:6]), Int8Keys(*parts[6:]))
+    codes, parts = FORMATS[row_format], [tensors[name] for name in coded_names(row_format)]
+    keys, values = Coded(codes.keys, *parts[:3]), Coded(codes.values, *parts[3:6])
+    retrieval = Int8Keys(*parts[6:]) if codes.retrieval == "int8" else Coded(codes.retrieval, *parts[6:])
+    return CodedRows(row_format, keys, values, retrieval)
 
 
 def to_bytes(rows: Rows) -> bytes:
@@ -190,7 +196,7 @@ def map_rows(path: Path) -> Rows:
             header = json.loads(file.read(size))
         storage = torch.UntypedStorage.from_file(str(path), shared=False, nbytes=path.stat().st_size)
         row_format = _format(header)
-        names = ReadRows.__slots__ if row_format == "bf16" else CODED_NAMES
+        names = ReadRows.__slots__ if row_format == "bf16" else coded_names(row_format)
         return _rows(row_format, {name: _mapped(storage, 8 + size, header[name]) for name in names})
     except (OSError, ValueError, KeyError, RuntimeError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{path.name} is not a readable shard of memory rows: {error}") from error
@@ -199,7 +205,7 @@ def map_rows(path: Path) -> Rows:
 def _format(header: dict) -> str:
     """The format of the rows behind a safetensors header; those without a name are no codes."""
     found = header.get("__metadata__", {}).get("row_format", "bf16")
-    if found not in BITS:
+    if found not in FORMATS:
         raise ValueError(f"rows in the unknown format {found!r}")
     return found
 
@@ -229,7 +235,7 @@ class RowTable:
     def retrieval_width(self) -> int:
         """h, the width of a retrieval key; there must be rows."""
         keys = self.blocks[0].keys_to_score(0)
-        return (keys.values if isinstance(keys, Int8Keys) else keys).shape[1]
+        return keys.shape[1] if isinstance(keys, Tensor) else keys.width
 
     def retrieval(self, layer: int) -> list[Keys]:
         """Retrieval keys of every block of a layer, as they are stored: (n_i, h) each."""

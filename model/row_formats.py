@@ -8,92 +8,136 @@ chunks can be joined, cut and gathered without being decoded.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
-from model.row_sizes import BITS
-from model.scoring import Int8Keys
+from model.row_sizes import BITS, PLANES
 
-REACH = {"fp8": 448.0, "int8": 127.5, "int4": 7.5}  # the largest distance of a code from the middle, in scales
+REACH = {"fp8": 448.0, "int8": 127.5, "int5": 15.5, "int4": 7.5}  # the largest distance of a code from the middle
 LEAST_SCALE, MOST = 2.0**-14, 65504.0  # float16: the smallest normal number, the largest
-KEY_REACH = 127
 
 
-class Coded(NamedTuple):
-    """Rows in codes: row r is middles[r // g] + scales[r // g] * (its code), g = n / G.
+@dataclass(frozen=True, slots=True)
+class Coded:
+    """Rows in a code of `REACH`: row r is middles[r // g] + scales[r // g] * (its steps), g = n / G.
 
-    codes (L, n, D) uint8, for int4 (L, n, D / 2); middles, scales (L, G, D) float16.
+    codes (..., n, W) uint8, W as `packed_bytes` says; middles, scales (..., G, D) float16.
     """
 
+    code: str
     codes: Tensor
     middles: Tensor
     scales: Tensor
 
+    def __len__(self) -> int:
+        return self.codes.shape[-2]
+
+    @property
+    def width(self) -> int:
+        """D, the channels of a row."""
+        return self.middles.shape[-1]
+
     @property
     def group(self) -> int:
         """g: how many rows share a middle and a scale."""
-        return self.codes.shape[1] // self.middles.shape[1]
+        groups = self.middles.shape[-2]
+        return len(self) // groups if groups else 1
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all tensors."""
+        return sum(part.nbytes for part in self.tensors())
+
+    def tensors(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Codes, middles, scales."""
+        return self.codes, self.middles, self.scales
+
+    def layer(self, number: int) -> Coded:
+        """Rows of one layer (n, D), without copying."""
+        return Coded(self.code, *(part[number] for part in self.tensors()))
 
     def part(self, start: int, stop: int) -> Coded:
         """Rows [start, stop), without copying; both at borders of groups."""
         group = self.group
         assert start % group == 0, "a part begins where a group does"
-        assert stop % group == 0 or stop >= self.codes.shape[1], "a part ends where a group does"
-        first, last = start // group, -(-stop // group)
-        return Coded(self.codes[:, start:stop], self.middles[:, first:last], self.scales[:, first:last])
+        assert stop % group == 0 or stop >= len(self), "a part ends where a group does"
+        shared = slice(start // group, -(-stop // group))
+        return Coded(self.code, self.codes[..., start:stop, :], *(part[..., shared, :] for part in self.tensors()[1:]))
+
+    def picked(self, rows: Tensor) -> Coded:
+        """Some rows (m,), copied, in any order; each with a middle and a scale of its own."""
+        owners = rows // self.group
+        return Coded(self.code, self.codes[..., rows, :], self.middles[..., owners, :], self.scales[..., owners, :])
+
+    def to(self, device: torch.device) -> Coded:
+        """The same rows on a device."""
+        return Coded(self.code, *(part.to(device) for part in self.tensors()))
+
+    def decoded(self) -> Tensor:
+        """All rows (..., n, D), float32."""
+        steps = _steps(self.codes, self.code, self.width).unflatten(-2, (-1, self.group))  # (..., G, g, D)
+        return steps.mul_(self.scales.float().unsqueeze(-2)).add_(self.middles.float().unsqueeze(-2)).flatten(-3, -2)
 
 
-def encode(rows: Tensor, row_format: str, group: int) -> Coded:
-    """Rows (L, n, D) in a format of `REACH`; every `group` rows of a channel share a middle and a scale. n > 0."""
+def joined(parts: Sequence[Coded]) -> Coded:
+    """Rows of one code and one size of group, one after the other."""
+    tensors = zip(*(part.tensors() for part in parts), strict=True)
+    return Coded(parts[0].code, *(torch.cat(some, -2) for some in tensors))
+
+
+def encode(rows: Tensor, code: str, group: int) -> Coded:
+    """Rows (L, n, D) in a code of `REACH`; every `group` rows of a channel share a middle and a scale. n > 0."""
     assert rows.shape[1] % group == 0, "groups are whole"
     grouped = rows.float().unflatten(1, (-1, group))  # (L, G, g, D)
     low, high = grouped.aminmax(dim=2, keepdim=True)
     middles = ((low + high) / 2).clamp(-MOST, MOST).half()
-    scales = ((high - low) / 2 / REACH[row_format]).clamp(LEAST_SCALE, MOST).half()
+    scales = ((high - low) / 2 / REACH[code]).clamp(LEAST_SCALE, MOST).half()
     steps = (grouped - middles.float()) / scales.float()
-    return Coded(_codes(steps.flatten(1, 2), row_format), middles.squeeze(2), scales.squeeze(2))
+    return Coded(code, _codes(steps.flatten(1, 2), code), middles.squeeze(2), scales.squeeze(2))
 
 
-def _codes(steps: Tensor, row_format: str) -> Tensor:
-    """Distances from the middle in scales (L, n, D) as bytes; int4: channel i low, channel i + D / 2 high."""
-    reach = REACH[row_format]
-    if row_format == "fp8":
+def _codes(steps: Tensor, code: str) -> Tensor:
+    """Distances from the middle in scales (..., D) as bytes (..., W)."""
+    reach = REACH[code]
+    if code == "fp8":
         return steps.clamp(-reach, reach).to(torch.float8_e4m3fn).view(torch.uint8)
-    whole = (steps + reach).round().clamp(0, 2 * reach).to(torch.uint8)
-    if BITS[row_format] == 8:
-        return whole
-    assert whole.shape[-1] % 2 == 0, "two channels a byte"
-    low, high = whole.chunk(2, -1)
-    return low | (high << 4)
+    return packed((steps + reach).round().clamp(0, 2 * reach).to(torch.uint8), BITS[code])
 
 
-def decode(coded: Coded, row_format: str, layer: int, rows: Tensor) -> Tensor:
-    """The picked rows (m,) of a layer, in any order: (m, D) float32. No other row is decoded."""
-    owner = rows // coded.group
-    steps = _steps(coded.codes[layer][rows], row_format)
-    return steps.mul_(coded.scales[layer][owner].float()).add_(coded.middles[layer][owner].float())
-
-
-def _steps(codes: Tensor, row_format: str) -> Tensor:
-    if row_format == "fp8":
+def _steps(codes: Tensor, code: str, width: int) -> Tensor:
+    """The inverse: bytes (..., W) -> (..., width) float32."""
+    if code == "fp8":
         return codes.view(torch.float8_e4m3fn).float()
-    if BITS[row_format] == 4:
-        codes = torch.cat([codes & 15, codes >> 4], -1)
-    return codes.float().sub_(REACH[row_format])
+    return unpacked(codes, BITS[code], width).float().sub_(REACH[code])
 
 
-def encode_keys(keys: Tensor) -> Int8Keys:
-    """Retrieval keys (L, n, h) in eight bits, a scale for each: values (L, n, h), scales (L, n)."""
-    if not keys.shape[-1]:
-        return Int8Keys(keys.to(torch.int8), keys.new_ones(keys.shape[:2], dtype=torch.float16))
-    wide = keys.float()
-    scales = (wide.abs().amax(-1) / KEY_REACH).clamp(LEAST_SCALE, MOST).half()
-    values = (wide / scales.float()[..., None]).round().clamp(-KEY_REACH, KEY_REACH)
-    return Int8Keys(values.to(torch.int8), scales)
+def packed(numbers: Tensor, bits: int) -> Tensor:
+    """Numbers (..., D) uint8 below 2 ** bits, plane after plane: (..., W).
+
+    A byte of a plane of b bits has 8 / b channels, the first lowest; neighbours lie in neighbouring bytes.
+    """
+    planes, below = [], 0
+    for width in PLANES[bits]:
+        each = 8 // width
+        size = -(-numbers.shape[-1] // each)
+        plane = F.pad(numbers >> below & (1 << width) - 1, (0, size * each - numbers.shape[-1]))
+        shifts = torch.arange(0, 8, width, dtype=torch.uint8, device=numbers.device)[:, None]
+        planes.append((plane.unflatten(-1, (each, size)) << shifts).sum(-2, dtype=torch.uint8))
+        below += width
+    return torch.cat(planes, -1)
 
 
-def decode_keys(keys: Int8Keys) -> Tensor:
-    """Keys (..., h) float32."""
-    return keys.values.float() * keys.scales.float()[..., None]
+def unpacked(codes: Tensor, bits: int, width: int) -> Tensor:
+    """The inverse of `packed`: (..., W) -> (..., width) uint8."""
+    if bits == 8:
+        return codes
+    sizes = [-(-width * plane // 8) for plane in PLANES[bits]]
+    numbers, below = torch.zeros((), dtype=torch.uint8, device=codes.device), 0
+    for plane, part in zip(PLANES[bits], codes.split(sizes, -1), strict=True):
+        pieces = torch.cat([part >> shift & (1 << plane) - 1 for shift in range(0, 8, plane)], -1)[..., :width]
+        numbers, below = numbers | pieces << below, below + plane
+    return numbers

@@ -2,7 +2,27 @@
 
 from __future__ import annotations
 
-BITS = {"bf16": 16, "fp8": 8, "int8": 8, "int4": 4}  # of a key's or a value's channel in one row
+from typing import NamedTuple
+
+BITS = {"bf16": 16, "fp8": 8, "int8": 8, "int5": 5, "int4": 4}  # of a channel, by code
+PLANES = {8: (8,), 5: (4, 1), 4: (4,)}  # bits of a code, lowest first: those of a plane lie together, packed into bytes
+
+
+class Parts(NamedTuple):
+    """The codes that a format has for the parts of a row."""
+
+    keys: str
+    values: str
+    retrieval: str
+
+
+FORMATS = {
+    "bf16": Parts("bf16", "bf16", "bf16"),
+    "fp8": Parts("fp8", "fp8", "int8"),
+    "int8": Parts("int8", "int8", "int8"),
+    "int5": Parts("int5", "int4", "int4"),
+    "int4": Parts("int4", "int4", "int8"),
+}
 DEFAULT = "int8"
 MOST_GROUPED = 64  # rows that share the middle and the scale of a channel
 SHARED_BYTES = 4  # a middle and a scale, float16 each
@@ -16,18 +36,25 @@ def group_rows(rows: int) -> int:
     return max(count for count in range(1, MOST_GROUPED + 1) if rows % count == 0)
 
 
+def packed_bytes(code: str, channels: int) -> int:
+    """Bytes of one row's channels in a code, without middles and scales."""
+    return channels * 2 if code == "bf16" else sum(-(-channels * plane // 8) for plane in PLANES[BITS[code]])
+
+
 def chunk_bytes(row_format: str, layers: int, rows: int, key_value_dim: int, retriever_dim: int) -> tuple[int, int]:
     """Bytes of one chunk's keys and values, and of its retrieval keys, all layers; `rows` a layer.
 
     Formats other than bf16: codes, and a middle and a scale for every channel of `group_rows`; retrieval keys in eight
-    bits with a scale each.
+    bits have a scale each instead.
     """
-    channels = 2 * key_value_dim
-    codes = layers * rows * channels * BITS[row_format] // 8
+    parts = FORMATS[row_format]
+    sizes = (key_value_dim, key_value_dim, retriever_dim)
+    codes = [layers * rows * packed_bytes(code, size) for code, size in zip(parts, sizes, strict=True)]
     if row_format == "bf16":
-        return codes, layers * rows * retriever_dim * 2
-    shared = layers * (rows // group_rows(rows)) * channels * SHARED_BYTES
-    return codes + shared, layers * rows * (retriever_dim + SCALE_BYTES)
+        return codes[0] + codes[1], codes[2]
+    shared = layers * (rows // group_rows(rows)) * SHARED_BYTES  # for every channel
+    scales = layers * rows * SCALE_BYTES if parts.retrieval == "int8" else shared * retriever_dim
+    return codes[0] + codes[1] + 2 * shared * key_value_dim, codes[2] + scales
 
 
 def chunks_per_shard(chunk_bytes: int) -> int:

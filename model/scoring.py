@@ -6,28 +6,19 @@ is widened, scored, and merged into the best rows so far. Of equal scores the ol
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from model.devices import cpu_has_bf16
+from model.key_formats import Keys, grain, part_of, widened
 
 TILE_QUERIES = 64  # prompt tokens scored at a time
 TILE_BYTES = 1 << 20  # of widened keys and scores on the CPU: what stays in a core's cache
 DEVICE_TILE_BYTES = 1 << 26  # on other devices, where few large products are faster
 WAITING_ROWS = 65_536  # scores that wait to be compared with the best so far
-
-
-class Int8Keys(NamedTuple):
-    """Retrieval keys in eight bits: a key is values * its scale. values (M, h) int8, scales (M,) float16."""
-
-    values: Tensor
-    scales: Tensor
-
-
-Keys = Tensor | Int8Keys  # (M, h) in a float format, or in eight bits
 
 
 class Scores(NamedTuple):
@@ -46,36 +37,6 @@ class Best(NamedTuple):
     values: Tensor
     left_out: Tensor
     chunks: list[Tensor]
-
-
-def count_of(keys: Keys) -> int:
-    """Number of keys M."""
-    return len(keys.values) if isinstance(keys, Int8Keys) else len(keys)
-
-
-def part_of(keys: Keys, start: int, stop: int) -> Keys:
-    """Keys [start, stop), without copying."""
-    return Int8Keys(*(part[start:stop] for part in keys)) if isinstance(keys, Int8Keys) else keys[start:stop]
-
-
-def picked(keys: Keys, rows: Tensor) -> Keys:
-    """Keys of some rows (m,), copied."""
-    return Int8Keys(*(part[rows] for part in keys)) if isinstance(keys, Int8Keys) else keys[rows]
-
-
-def on_device(keys: Keys, device: torch.device) -> Keys:
-    """Keys on a device, in the format in which they are."""
-    return Int8Keys(*(part.to(device) for part in keys)) if isinstance(keys, Int8Keys) else keys.to(device)
-
-
-def bytes_of(keys: Keys) -> int:
-    """Bytes of keys as they are."""
-    return sum(part.nbytes for part in keys) if isinstance(keys, Int8Keys) else keys.nbytes
-
-
-def dequantised(keys: Int8Keys) -> Tensor:
-    """Eight-bit keys as float32 (M, h)."""
-    return keys.values.float() * keys.scales.float()[:, None]
 
 
 def scores(queries: Tensor, blocks: Sequence[Keys], chunk_rows: int = 1, tile_rows: int | None = None) -> Scores:
@@ -182,10 +143,10 @@ def _score_blocks(
 
 def _tiles(queries: Tensor, block: Keys, chunk_rows: int, tile_rows: int | None) -> Iterator[tuple[Tensor, Tensor]]:
     """(scores (m,), best rows of whole chunks (n, m // chunk_rows)) of every tile of a block."""
-    tile = tile_rows or tile_size(queries)
-    tile = max(1, tile // (chunk_rows or 1)) * (chunk_rows or 1)
-    for start in range(0, count_of(block), tile):
-        keys = widened(part_of(block, start, min(start + tile, count_of(block))), queries)
+    unit = math.lcm(chunk_rows or 1, grain(block))
+    tile = max(1, (tile_rows or tile_size(queries)) // unit) * unit
+    for start in range(0, len(block), tile):
+        keys = widened(part_of(block, start, min(start + tile, len(block))), queries.device)
         yield _score_tile(queries.to(keys.dtype), keys, chunk_rows)
 
 
@@ -193,15 +154,6 @@ def tile_size(queries: Tensor) -> int:
     """Rows whose widened keys and scores fit a tile; a multiple of 64."""
     room = TILE_BYTES if queries.device.type == "cpu" else DEVICE_TILE_BYTES
     return max(64, room // (4 * (queries.shape[1] + min(len(queries), TILE_QUERIES))) // 64 * 64)
-
-
-def widened(keys: Keys, queries: Tensor) -> Tensor:
-    """A tile of keys in a format that the device multiplies fast: float32 on a CPU without bf16 in hardware."""
-    if isinstance(keys, Int8Keys):
-        return dequantised(Int8Keys(*(part.to(queries.device) for part in keys)))
-    keys = keys.to(queries.device)
-    slow = queries.device.type == "cpu" and not (keys.dtype == torch.bfloat16 and cpu_has_bf16())
-    return keys.float() if slow else keys  # a bf16 product takes eight times as long there
 
 
 def _score_tile(queries: Tensor, keys: Tensor, chunk_rows: int) -> tuple[Tensor, Tensor]:

@@ -22,7 +22,7 @@ Origin = Literal["default", "file", "environment", "flag"]
 COLOURS = ("auto", "always", "never")
 DTYPES = ("auto", "bfloat16", "float32")
 WEIGHTS = ("dense", "nf4")
-MEMORY_DTYPES = ("auto", "bf16", "fp8", "int8", "int4")
+MEMORY_DTYPES = ("auto", "bf16", "fp8", "int8", "int5", "int4")
 _DEVICE = re.compile(r"auto|cpu|cuda(:\d{1,3})?")
 _LIBRARY = re.compile(r"\w(?:[\w .-]{0,62}\w)?")
 _SIZE = re.compile(r"(\d+(?:\.\d+)?) ?([KMGT]?)(i?)B", re.IGNORECASE)
@@ -79,7 +79,7 @@ class Settings:
     """Processor threads for the model; 0 leaves it to torch. Part of what makes an ingest repeat byte for byte."""
 
     memory_dtype: str = "auto"
-    """How a new library keeps its rows: bf16, fp8, int8, int4; auto: the smallest that costs no measurable quality."""
+    """How a new library keeps rows: bf16, fp8, int8, int5, int4; auto: the smallest that loses nothing measurable."""
 
     memory_cap: int = 0
     """Chunks of long-term memory that a question may recall from, the newest; 0 means all that was ever read."""

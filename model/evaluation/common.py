@@ -29,7 +29,7 @@ from model.membership import Membership, ViewChunk, log_membership
 from model.memory import ReadRows, Rows, RowTable, as_stored, join, project
 from model.mplus import MPlus
 from model.plain import is_plain, plain_llama
-from model.row_sizes import BITS, DEFAULT
+from model.row_sizes import DEFAULT, FORMATS
 from model.tokenizer import TextTokenizer
 from model.training.data import row_indices
 from model.training.tokenizer import json_lines, plain
@@ -269,7 +269,7 @@ def arguments(about: str | None, limit: int) -> argparse.ArgumentParser:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--dtype", default="auto")
-    parser.add_argument("--memory-dtype", default=DEFAULT, choices=list(BITS), help="how rows are kept")
+    parser.add_argument("--memory-dtype", default=DEFAULT, choices=list(FORMATS), help="how rows are kept")
     return parser
 
 

@@ -30,7 +30,7 @@ from model.evaluation.metrics import normalised
 from model.evaluation.needles import Episode, make_episode
 from model.generate import Reader
 from model.memory import ReadRows, as_stored, join
-from model.row_sizes import BITS, chunk_bytes
+from model.row_sizes import FORMATS, chunk_bytes
 
 DISTANCES = (100, 1000)
 ERROR_CHUNKS = 200  # chunks whose rows are decoded for the error
@@ -125,7 +125,7 @@ def main(words: Sequence[str] | None = None) -> None:
     """Command line."""
     parser = arguments(__doc__, 200)
     parser.add_argument("--distances", type=int, nargs="+", default=list(DISTANCES), help="other chunks in between")
-    parser.add_argument("--formats", nargs="+", default=list(BITS), choices=list(BITS), help="compared with bf16")
+    parser.add_argument("--formats", nargs="+", default=list(FORMATS), choices=list(FORMATS), help="compared with bf16")
     parser.set_defaults(form="question", trained_words=False, memory_dtype="bf16")
     run(measure, parser.parse_args(words))
 

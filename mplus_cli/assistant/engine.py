@@ -85,10 +85,10 @@ class Engine:
 
 def require_rows(library: Library, engine: Engine) -> None:
     """Refuse a library whose rows this model did not write, or that are in an unknown format; LibraryDamaged."""
-    from model.row_sizes import BITS
+    from model.row_sizes import FORMATS
 
     library.require_model(engine.checkpoint.fingerprint, engine.record.name)
-    if library.identity.row_format not in BITS:
+    if library.identity.row_format not in FORMATS:
         raise LibraryDamaged(
             f"Library {library.name} keeps its rows in {library.identity.row_format}, which this mplus does not know.",
             "Update mplus.",

@@ -242,13 +242,12 @@ def reader_of(engine: Engine, memory: Memory, limit: int | None = None) -> Reade
 def placement_of(engine: Engine, memory: Memory, limit: int | None) -> Placement:
     """What of a memory stays on the device."""
     from model.placement import EVERYTHING, needs_of, place
-    from model.scoring import bytes_of
 
     if limit is None:
         return EVERYTHING
     model, table = engine.model, memory.table
     if model.device.type == "cpu":
         raise UsageError("--max-vram limits a GPU; the model is on the CPU.", "Leave it out, or use --device cuda.")
-    keys = sum(bytes_of(block) for layer in range(engine.config.layers) for block in table.retrieval(layer))
+    keys = sum(block.nbytes for layer in range(engine.config.layers) for block in table.retrieval(layer))
     width, tokens = model.dtype.itemsize, engine.prompt_tokens
     return place(needs_of(engine.config, model.weight_bytes(), len(table), width, tokens, keys), limit)

@@ -70,7 +70,7 @@ Dtype = Annotated[str | None, typer.Option("--dtype", metavar="TYPE", help="floa
 MemoryDtype = Annotated[
     str | None,
     typer.Option(
-        "--memory-dtype", metavar="FORMAT", help="How a new library keeps its rows: bf16, fp8, int8, int4.",
+        "--memory-dtype", metavar="FORMAT", help="How a new library keeps its rows: bf16, fp8, int8, int5, int4.",
         autocompletion=complete.memory_dtypes,
     ),
 ]  # fmt: skip

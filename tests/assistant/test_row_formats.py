@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from model.row_sizes import BITS, DEFAULT
+from model.row_sizes import DEFAULT, FORMATS
 from mplus_cli import models, planner
 from mplus_cli.assistant import engine as room
 from mplus_cli.documents.read import read
@@ -17,7 +17,7 @@ from tests.assistant import world
 from tests.assistant.test_plain import make_llama
 from tests.assistant.world import exported, live_shards
 
-FORMATS = pytest.mark.parametrize("row_format", BITS)
+EVERY = pytest.mark.parametrize("row_format", FORMATS)
 
 
 def asked_for(model, row_format):
@@ -26,10 +26,10 @@ def asked_for(model, row_format):
 
 
 def test_settings_name_the_formats_that_there_are():
-    assert set(MEMORY_DTYPES) == {"auto", *BITS}
+    assert set(MEMORY_DTYPES) == {"auto", *FORMATS}
 
 
-@FORMATS
+@EVERY
 def test_an_interrupted_ingest_ends_with_the_same_bytes(home, model, novel, row_format, monkeypatch):
     monkeypatch.setattr("model.row_sizes.MOST_CHUNKS_PER_SHARD", 8)
     chosen = asked_for(model, row_format)
@@ -40,7 +40,7 @@ def test_an_interrupted_ingest_ends_with_the_same_bytes(home, model, novel, row_
     assert exported(home, "broken") == exported(home, "unbroken")
 
 
-@FORMATS
+@EVERY
 def test_rows_take_the_bytes_that_were_planned(home, model, novel, row_format):
     world.read_into("novels", asked_for(model, row_format), novel)
     found = planner.plan(read(novel), models.describe(model), {}, memory_dtype=row_format)
@@ -52,7 +52,7 @@ def test_rows_take_the_bytes_that_were_planned(home, model, novel, row_format):
     assert (identity.row_format, found.row_format) == (row_format, row_format)
 
 
-@FORMATS
+@EVERY
 def test_a_library_is_asked_moved_verified_and_forgotten_in_its_format(home, model, tmp_path, row_format):
     files = [tmp_path / f"book{seed}.md" for seed in range(2)]
     for seed, file in enumerate(files):
@@ -75,7 +75,7 @@ def test_a_library_is_asked_moved_verified_and_forgotten_in_its_format(home, mod
 
 def test_every_format_finds_the_same_sources(home, model, novel):
     found = {}
-    for row_format in BITS:
+    for row_format in FORMATS:
         world.read_into(row_format, asked_for(model, row_format), novel)
         answer = world.answer(row_format, world.settings(model), "Where does Anna live?")
         found[row_format] = [source.quote for source in answer.sources][:1]

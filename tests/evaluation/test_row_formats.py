@@ -9,7 +9,7 @@ from model.memory import CodedRows, ReadRows, to_bytes
 
 def test_a_document_kept_in_another_format_has_the_bytes_that_are_told(subject):
     document = subject.write("a", list(range(1, 4 * subject.config.chunk_tokens)))
-    for row_format in ("bf16", "int8", "int4"):
+    for row_format in ("bf16", "int8", "int5", "int4"):
         rows = measured.kept_in(document, row_format).rows
         held = sum(part.nbytes for part in rows.tensors().values())
         assert held / len(document.lengths) / subject.config.chunk_tokens == measured.token_bytes(subject, row_format)

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from model.coarse import best_rows, coarse_search, gathered, sample, stand_in
-from model.scoring import Int8Keys, dequantised, search
+from model.key_formats import Int8Keys
+from model.scoring import search
 
 SOME = settings(max_examples=30, deadline=None)
 
@@ -78,7 +79,7 @@ def test_as_many_tokens_as_the_prompt_has_make_the_stand_in_exact():
 def test_eight_bit_keys_are_found_as_what_they_stand_for():
     keys = Int8Keys((drawn(2, 900, 6) * 40).round().clamp(-127, 127).to(torch.int8), torch.full((900,), 0.025).half())
     queries = drawn(1, 3, 6)
-    found, expected = coarse_search(queries, [keys], 20), coarse_search(queries, [dequantised(keys)], 20)
+    found, expected = coarse_search(queries, [keys], 20), coarse_search(queries, [keys.decoded()], 20)
     assert found.rows.tolist() == expected.rows.tolist()
 
 

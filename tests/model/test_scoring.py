@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from model.scoring import Int8Keys, TopRows, count_of, dequantised, part_of, scores, search
+from model.key_formats import Int8Keys, part_of
+from model.scoring import TopRows, scores, search
 
 SOME = settings(max_examples=40, deadline=None)
 sizes = st.lists(st.integers(0, 40), min_size=1, max_size=4)
@@ -87,8 +88,8 @@ def test_eight_bit_keys_score_as_what_they_stand_for(blocks, tile, seed):
     queries, keys = drawn(seed, 4, 6), eight_bits(drawn(seed + 1, sum(blocks), 6))
     ends = torch.tensor(blocks).cumsum(0).tolist()
     parts = [part_of(keys, end - size, end) for end, size in zip(ends, blocks, strict=True)]
-    assert [count_of(part) for part in parts] == blocks
-    found, expected = search(queries, parts, 5, tile_rows=tile), search(queries, [dequantised(keys)], 5, tile_rows=tile)
+    assert [len(part) for part in parts] == blocks
+    found, expected = search(queries, parts, 5, tile_rows=tile), search(queries, [keys.decoded()], 5, tile_rows=tile)
     assert found.rows.tolist() == expected.rows.tolist()
     torch.testing.assert_close(found.values, expected.values)
 
