@@ -89,7 +89,7 @@ def findings(found: Iterable[Finding], as_json: bool) -> list[Finding]:
             terminal.json_line(asdict(finding))
         elif not finding.ok:
             terminal.out(f"damaged {finding.kind} {finding.name}: {finding.detail}", style="red")
-            terminal.out(f"  {finding.remedy}", style="dim")
+            terminal.out(finding.remedy, style="dim", indent=2)
     if as_json:
         terminal.json_line({"event": "done", "checked": total, "damaged": len(bad)})
     else:
@@ -166,7 +166,10 @@ def pages(found: Sequence[PageText], as_json: bool) -> None:
     for page in found:
         label = f" ({page.label})" if page.label not in ("", str(page.index)) else ""
         terminal.out(f"── page {page.index}{label}", style="dim")
-        terminal.raw(page.text.rstrip() + "\n")
+        if terminal.shows_stdout():
+            terminal.out(page.text.strip("\n").rstrip())
+        else:
+            terminal.raw(page.text.rstrip() + "\n")
 
 
 def toc(sections: Sequence[Section], pages: tuple[Page, ...], as_json: bool) -> None:
@@ -183,7 +186,8 @@ def toc(sections: Sequence[Section], pages: tuple[Page, ...], as_json: bool) -> 
         terminal.say("this document names no chapters")
     for section, page in entries:
         place = (page.label or str(page.index)) if page else ""
-        terminal.out(f"{place:>6}  {'  ' * (section.level - 1)}{terminal.one_line(section.title)}")
+        label = f"{place:>6}  {'  ' * (section.level - 1)}"
+        terminal.out(terminal.one_line(section.title), indent=len(label), label=label)
 
 
 # ------------------------------------------------------------------------------------------------------------- models
@@ -293,11 +297,10 @@ def checks(found: Iterable[Check], as_json: bool) -> int:
         terminal.json_line({"ok": all(row.ok for row in rows), "checks": [row.to_json() for row in rows]})
     else:
         for row in rows:
-            terminal.out(
-                f"{'ok  ' if row.ok else 'FAIL'}  {row.name}: {row.detail}", style="" if row.ok else "bold red"
-            )
+            label, style = ("ok", "") if row.ok else ("FAIL", "bold red")
+            terminal.out(f"{row.name}: {row.detail}", style, indent=6, label=label)
             if row.remedy:
-                terminal.out(f"      {row.remedy}", style="dim")
+                terminal.out(row.remedy, "dim", indent=6)
     return sum(not row.ok for row in rows)
 
 

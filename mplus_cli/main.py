@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import importlib
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Iterator, MutableMapping, Sequence
@@ -43,6 +44,7 @@ COMMANDS = (  # in the order of a first day with mplus
 )
 GLOBAL_FLAGS = ("--no-color", "--offline", "--debug", "--quiet", "--verbose", "-q", "-v")
 COMPLETE_VARIABLE = "_MPLUS_COMPLETE"
+LEAST_HELP = 50  # cells that typer gives help even where the terminal has fewer
 BROKEN_PIPE, TERMINATED = 141, 143
 
 
@@ -176,7 +178,7 @@ def execute(arguments: Sequence[str]) -> int:
     try:
         if COMPLETE_VARIABLE in os.environ:
             _complete(command)
-        with command.make_context("mplus", list(arguments) or ["--help"]) as context:
+        with command.make_context("mplus", list(arguments) or ["--help"], terminal_width=_narrow()) as context:
             command.invoke(context)
         sys.stdout.flush()
         return 0
@@ -184,6 +186,12 @@ def execute(arguments: Sequence[str]) -> int:
         return leaving.exit_code
     except (BrokenPipeError, KeyboardInterrupt, typer.Abort, Exception) as error:
         return _end(error)
+
+
+def _narrow() -> int | None:
+    """The width of help on a terminal narrower than typer's least, else None: typer's own."""
+    width = shutil.get_terminal_size().columns - 2
+    return max(width, 24) if width < LEAST_HELP else None
 
 
 def _terminate(signum: int, frame: FrameType | None) -> NoReturn:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
-from mplus_cli import terminal
+from mplus_cli import layout, terminal
 from mplus_cli.events import (
     Answer,
     Answered,
@@ -31,6 +31,8 @@ from mplus_cli.words import count, duration
 if TYPE_CHECKING:
     from rich.progress import Progress
 
+NAME_CELLS = 60  # of a title or chapter beside a source on a terminal: some are paragraphs
+WORDS_CELLS = 78  # of a bar of 8 cells and all that stands beside it
 PLAIN_SECONDS = 60.0  # between two lines of progress where there is no terminal
 QUOTATION_MARK = re.compile(r"[\"“”„«»]")
 FOUND_BY = {"memory": "the memory", "text": "full-text search", "both": "the memory and full-text search"}
@@ -53,6 +55,15 @@ def page_words(source: Source) -> str:
 def place_words(source: Source) -> str:
     """Title, chapter and page of a source."""
     return " · ".join(part for part in (source.title, source.chapter, page_words(source)) if part)
+
+
+def shown_place(source: Source) -> str:
+    """The place of a source on one line, its names cut short where a person looks at them."""
+    place = terminal.one_line(place_words(source))
+    if not terminal.shows_stdout():
+        return place
+    names = (layout.shortened(terminal.one_line(name), NAME_CELLS) for name in (source.title, source.chapter))
+    return " · ".join(part for part in (*names, terminal.one_line(page_words(source))) if part)
 
 
 def quoted(text: str) -> str:
@@ -164,18 +175,17 @@ class _BarProgress:
         self.close()
         if event.status == "already-read":
             return
-        self.bar = _bar()
-        self.bar.add_task(
-            terminal.one_line(event.title)[:40], total=event.chunks, completed=event.chunks_read, page="", pace=""
-        )
+        self.bar = _bar(terminal.err_console().width)
+        title = layout.shortened(terminal.one_line(event.title), 40)
+        self.bar.add_task(title, total=event.chunks, completed=event.chunks_read, page="", pace="", left="")
         self.bar.start()
 
     def advance(self, event: ChunkRead) -> None:
         if self.bar is None:
             return
-        pace = f"{event.tokens_per_second:,.0f} tokens/s · {duration(event.seconds_left)} left"
-        page = f"page {terminal.one_line(event.page)[:20]}"
-        self.bar.update(self.bar.task_ids[0], completed=event.chunk, page=page, pace=pace)
+        pace, left = f" · {event.tokens_per_second:,.0f} tokens/s", f" · {duration(event.seconds_left)} left"
+        page = f" · page {layout.shortened(terminal.one_line(event.page), 12)}"
+        self.bar.update(self.bar.task_ids[0], completed=event.chunk, page=page, pace=pace, left=left)
 
     def close(self) -> None:
         if self.bar is not None:
@@ -183,17 +193,21 @@ class _BarProgress:
         self.bar = None
 
 
-def _bar() -> Progress:
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+def _bar(width: int) -> Progress:
+    """A bar with its words, as many of them as `width` cells hold; the line above it names the book."""
+    from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn
 
-    return Progress(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(bar_width=24),
-        MofNCompleteColumn(),
-        TextColumn("chunks · {task.fields[page]} · {task.fields[pace]}", markup=False),
-        console=terminal.err_console(),
-        transient=True,
-    )
+    page, pace, left = (f"{{task.fields[{name}]}}" for name in ("page", "pace", "left"))
+    chunks = "{task.completed:,} of {task.total:,} chunks"
+    columns: list[ProgressColumn] = [TextColumn("{task.percentage:.0f}%" + page + left, markup=False)]
+    if width >= WORDS_CELLS:
+        columns = [
+            BarColumn(bar_width=min(24, width - WORDS_CELLS + 8)),
+            TextColumn(chunks + page + pace + left, markup=False),
+        ]
+    if width >= WORDS_CELLS + 64:
+        columns.insert(0, TextColumn("{task.description}", markup=False))
+    return Progress(*columns, console=terminal.err_console(), transient=True)
 
 
 @contextmanager
@@ -262,7 +276,7 @@ def sources(found: Iterable[Source], heading: str = "Sources", said: str = "") -
     for number, source in enumerate(found, 1):
         if number == 1:
             terminal.out(f"\n{heading}", style="bold")
-        terminal.out(f"{number:>2}  {terminal.one_line(place_words(source))}", style="cyan")
+        terminal.out(shown_place(source), "cyan", indent=4, label=f"{number:>2}")
         quote = terminal.one_line(source.quote)
         terminal.out("the sentence above" if quote == said else quoted(quote), indent=4)
         found_by = f"found by {FOUND_BY[source.found_by]} · support {source.support:.2f}"
@@ -284,11 +298,12 @@ def ranked(events: Iterable[NextEvent], as_json: bool) -> Ranked:
         terminal.json_line(result.to_json())
         return result
     for number, candidate in enumerate(result.candidates, 1):
-        terminal.out(f"{number:>2}  {candidate.probability:>4.0%}  {terminal.one_line(candidate.text)}", style="bold")
+        label = f"{number:>2}  {candidate.probability:>4.0%}"
+        terminal.out(terminal.one_line(candidate.text), "bold", indent=10, label=label)
         alone = "" if candidate.alone is None else f", {candidate.alone:.3f} without the past"
         terminal.out(f"{candidate.log_likelihood:.3f} nats per token{alone}", style="dim", indent=10)
         for source in candidate.sources:
-            terminal.out(terminal.one_line(place_words(source)), style="cyan", indent=10)
+            terminal.out(shown_place(source), style="cyan", indent=10)
     sources(result.sources)
     return result
 

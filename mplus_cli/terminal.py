@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
+from mplus_cli import layout
 from mplus_cli.errors import Interrupted, MplusError, UsageError
 
 if TYPE_CHECKING:
@@ -182,16 +183,26 @@ def err_console() -> Console:
 # -------------------------------------------------------------------------------------------------------------- words
 
 
-def out(text: str = "", style: str = "", end: str = "\n", indent: int = 0) -> None:
-    """A result for people on stdout; wrapped by words on a terminal, never in a pipe. `indent`: of every line."""
-    from rich.padding import Padding
+def out(text: str = "", style: str = "", end: str = "\n", indent: int = 0, label: str = "") -> None:
+    """A result for people on stdout; wrapped by words on a terminal, never in a pipe.
+
+    indent: cells before every line; label: what stands there before the first.
+    """
+    _words(out_console(), sys.stdout, text, style, end, indent, label)
+
+
+def _words(
+    console: Console, to: TextIO, text: str, style: str = "", end: str = "\n", indent: int = 0, label: str = ""
+) -> None:
+    """Clean text on a console; where a person looks at the stream, each line begins at the indent."""
     from rich.text import Text
 
-    if indent and is_terminal(sys.stdout):
-        out_console().print(Padding(Text(clean(text), style=style), (0, 0, 0, indent), expand=False), end=end)
-        return
-    shown = Text(" " * indent + clean(text), style=style)
-    out_console().print(shown, end=end, soft_wrap=not is_terminal(sys.stdout))
+    lead = label + " " * (indent - layout.cells(label))
+    shown = Text(clean(text))
+    lines = shown.wrap(console, max(1, console.width - indent), overflow="fold") if is_terminal(to) else [shown]
+    for number, line in enumerate(lines, 1):
+        first = Text(lead if number == 1 else " " * indent)
+        console.print(first + line, style=style, end=end if number == len(lines) else "\n", soft_wrap=True)
 
 
 def stream(text: str) -> None:
@@ -211,9 +222,7 @@ def say(text: str = "", style: str = "", *, always: bool = False) -> None:
     """A message on stderr; silent with --quiet, unless it must be seen `always`."""
     if _streams.quiet and not always:
         return
-    from rich.text import Text
-
-    err_console().print(Text(clean(text), style=style), soft_wrap=not is_terminal(sys.stderr))
+    _words(err_console(), sys.stderr, text, style)
 
 
 def detail(text: str) -> None:
@@ -237,32 +246,45 @@ def json_line(value: Any) -> None:
 def table(
     columns: Sequence[str], rows: Iterable[Sequence[object]], right: Sequence[str] = (), header: bool = True
 ) -> None:
-    """A table on stdout: `right` names the columns of numbers. In a pipe no line is cut."""
-    if _no_escapes(sys.stdout) and not is_terminal(sys.stdout):
-        _plain_table([columns, *rows] if header else list(rows), [column in right for column in columns])
-        return
+    """A table on stdout: `right` names the columns of numbers. In a pipe no line is cut.
+
+    On a terminal too narrow for its columns, every row is a list of names and values.
+    """
+    found = [[one_line(str(cell)) for cell in row] for row in rows]
+    kept = [at for at, name in enumerate(columns) if not header or name or any(row[at] for row in found)]
+    names, found = [columns[at] for at in kept], [[row[at] for at in kept] for row in found]
+    numbers = [name in right for name in names]
+    if _no_escapes(sys.stdout) and not is_terminal(sys.stdout):  # no rich: most of the time that a short list takes
+        for line in layout.columns([names, *found] if header else found, numbers):
+            sys.stdout.write(line + "\n")
+    elif header and is_terminal(sys.stdout) and not layout.fits([names, *found], numbers, out_console().width):
+        _records(names, found)
+    else:
+        _grid(names, found, numbers, header)
+
+
+def _records(names: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Rows below each other, a line for each cell that is not empty."""
+    indent = max(map(layout.cells, names)) + layout.GAP
+    for number, row in enumerate(rows):
+        if number:
+            out()
+        for name, cell in zip(names, row, strict=True):
+            if cell:
+                out(cell, indent=indent, label=name)
+
+
+def _grid(names: Sequence[str], rows: Sequence[Sequence[str]], numbers: Sequence[bool], header: bool) -> None:
+    """Rows side by side, wrapped to the width of the terminal."""
     from rich.table import Table
     from rich.text import Text
 
     grid = Table(box=None, pad_edge=False, header_style="bold", show_edge=False, show_header=header)
-    for column in columns:
-        number = column in right  # never broken: half a number is another number
-        grid.add_column(column, justify="right" if number else "left", overflow="fold", no_wrap=number)
+    for name, number in zip(names, numbers, strict=True):  # a number is never broken: half of it is another number
+        grid.add_column(name, justify="right" if number else "left", overflow="fold", no_wrap=number)
     for row in rows:
-        grid.add_row(*(Text(one_line(str(cell))) for cell in row))
+        grid.add_row(*(Text(cell) for cell in row))
     out_console().print(grid)
-
-
-def _plain_table(rows: Sequence[Sequence[object]], right: Sequence[bool]) -> None:
-    """Columns padded with spaces; no rich, which is most of the time that a short list takes."""
-    cells = [[one_line(str(cell)) for cell in row] for row in rows]
-    widths = [max((len(row[column]) for row in cells), default=0) for column in range(len(right))]
-    for row in cells:
-        padded = (
-            cell.rjust(width) if to_right else cell.ljust(width)
-            for cell, width, to_right in zip(row, widths, right, strict=True)
-        )
-        sys.stdout.write("  ".join(padded).rstrip() + "\n")
 
 
 @contextmanager
@@ -315,8 +337,8 @@ def show_error(error: MplusError) -> None:
         return
     from rich.text import Text
 
+    wrap = is_terminal(sys.stderr)
     label = ("", "") if isinstance(error, Interrupted) else ("error: ", "bold red")  # what was asked for is no error
-    line = Text.assemble(label, one_line(error.message))
-    err_console().print(line, soft_wrap=True)
+    err_console().print(Text.assemble(label, one_line(error.message)), soft_wrap=not wrap)
     if error.remedy:
-        err_console().print(Text(f"  {one_line(error.remedy)}", style="dim"), soft_wrap=True)
+        _words(err_console(), sys.stderr, one_line(error.remedy), "dim", indent=2)
