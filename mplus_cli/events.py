@@ -139,8 +139,8 @@ class IngestDone:
     """The end of an ingest: every input in the order given."""
 
     documents: tuple[DocumentReport, ...]
-    tokens_per_second: float
-    seconds: float
+    tokens_per_second: float  # while the model read: without parsing and loading
+    seconds: float  # in all
 
     def to_json(self) -> Json:
         """The last line of the stream, `"event": "done"`."""

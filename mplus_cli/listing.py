@@ -269,6 +269,7 @@ def plan(found: Plan, as_json: bool) -> None:
         return
     need = found.bytes
     seconds = float(found.seconds["ingest"])
+    about = "" if found.seconds["measured"] else "about "
     _pairs(
         [
             ("title", found.title),
@@ -277,7 +278,7 @@ def plan(found: Plan, as_json: bool) -> None:
             ("chapters", f"{found.chapters:,}"),
             ("characters", f"{found.characters:,}"),
             ("to read", f"{count(found.tokens, 'token')} in {count(found.chunks, 'chunk')}"),
-            ("time", f"{duration(seconds)} at {found.seconds['tokens_per_second']:,.0f} tokens/s"),
+            ("time", f"{about}{duration(seconds)} at {found.seconds['tokens_per_second']:,.0f} tokens/s"),
             ("disk in all", size(need["total_disk"])),
             ("rows on disk", f"{size(need['rows'])} in {found.row_format}"),
             ("keys on disk", size(need["keys"])),

@@ -23,8 +23,9 @@ RAW_VALUE_BYTES = 2  # rows of raw-kv mode are stored in bfloat16
 RAW_BLOCK = 32  # rows that are recalled together in raw-kv mode, as in model.raw
 RUNTIME_BYTES = 240_000_000  # of a process with Python and torch before any model is loaded, measured on Linux
 TEXT_COPIES = 2.2  # the text itself, and its full-text index
-CPU_FLOPS, GPU_FLOPS = 4e10, 4e13  # useful rates of two processor cores and of a small GPU; only for the estimate
+CPU_FLOPS, GPU_FLOPS = 1.5e10, 4e13  # useful rates of two processor cores and of a small GPU; only for the estimate
 LAYER_SECONDS = 1e-3  # of a layer and chunk, whatever its size
+SHORT_TOKENS = 10_000  # of a reading whose pace is mostly that of its first steps
 RATES = "rates.json"
 
 
@@ -199,12 +200,13 @@ def read_rates(state: Path) -> dict[str, float]:
     return {str(key): float(rate) for key, rate in pairs if isinstance(rate, int | float) and rate > 0}
 
 
-def remember_rate(state: Path, model: str, device: str, tokens_per_second: float) -> None:
-    """Keep the rate of an ingest that has just ended, for the next plan."""
-    if not tokens_per_second > 0:
+def remember_rate(state: Path, model: str, device: str, tokens_per_second: float, tokens: int) -> None:
+    """Keep the rate of an ingest of so many tokens, for the next plan; a short one never replaces what is known."""
+    known = read_rates(state)
+    if not tokens_per_second > 0 or (tokens < SHORT_TOKENS and rate_key(model, device) in known):
         return
     private_folder(state)
-    rates = {**read_rates(state), rate_key(model, device): round(tokens_per_second, 1)}
+    rates = {**known, rate_key(model, device): round(tokens_per_second, 1)}
     temporary = state / f"{RATES}.{os.getpid()}.tmp"
     temporary.write_text(json.dumps(rates, indent=2) + "\n", encoding="utf-8")
     temporary.chmod(0o600)

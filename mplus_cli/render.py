@@ -6,7 +6,7 @@ import re
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from mplus_cli import layout, terminal
 from mplus_cli.events import (
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
 NAME_CELLS = 60  # of a title or chapter beside a source on a terminal: some are paragraphs
+WAITING = "loading the model and the library"
 WORDS_CELLS = 78  # of a bar of 8 cells and all that stands beside it
 PLAIN_SECONDS = 60.0  # between two lines of progress where there is no terminal
 QUOTATION_MARK = re.compile(r"[\"“”„«»]")
@@ -79,6 +80,21 @@ def recalled_words(source: Source) -> str:
     return f"{share} of the recalled rows"
 
 
+def _awaited(events: Iterable[Any], words: str) -> Iterator[Any]:
+    """Events as they are; until the first of those that are shown, words on the terminal say what is waited for."""
+    coming = iter(events)
+    with terminal.busy(words) as change:
+        for event in coming:
+            if not isinstance(event, Loaded | Recalled):
+                break
+            yield event
+            change("recalling" if isinstance(event, Loaded) else "answering")
+        else:
+            return
+    yield event
+    yield from coming
+
+
 # ------------------------------------------------------------------------------------------------------------- ingest
 
 
@@ -106,7 +122,7 @@ def _json_events(events: Iterable[Event]) -> Iterator[Event]:
 
 def _ingest_for_people(events: Iterable[Event]) -> Iterator[Event]:
     with _ingest_progress() as progress:
-        for event in events:
+        for event in _awaited(events, "parsing the book and loading the model"):
             if isinstance(event, Opened):
                 _opened(event)
                 progress.open(event)
@@ -229,7 +245,7 @@ def ask(events: Iterable[AskEvent], as_json: bool) -> Answer:
     streamed = ""
     answer: Answer | None = None
     live = not as_json and terminal.shows_stdout()
-    for event in events:
+    for event in _awaited(events, WAITING):
         if isinstance(event, Answered):
             answer = event.answer
         elif isinstance(event, Loaded | Recalled):
@@ -286,7 +302,7 @@ def sources(found: Iterable[Source], heading: str = "Sources", said: str = "") -
 def ranked(events: Iterable[NextEvent], as_json: bool) -> Ranked:
     """Show next events, likeliest first; returns them."""
     result: Ranked | None = None
-    for event in events:
+    for event in _awaited(events, WAITING):
         if isinstance(event, Ranked):
             result = event
         elif isinstance(event, Loaded | Recalled):

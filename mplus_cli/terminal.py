@@ -288,6 +288,18 @@ def _grid(names: Sequence[str], rows: Sequence[Sequence[str]], numbers: Sequence
 
 
 @contextmanager
+def busy(words: str) -> Iterator[Callable[[str], None]]:
+    """Words that move on a terminal while the block runs and then go away: call what it gives with others."""
+    if not is_animated() or _streams.quiet:
+        yield lambda words: None
+        return
+    from rich.status import Status
+
+    with Status(words, console=err_console(), spinner_style="dim") as status:
+        yield status.update
+
+
+@contextmanager
 def byte_bar(words: str) -> Iterator[Callable[[int, int], None]]:
     """A bar of bytes on stderr while the block runs: call what it gives with bytes done and in all."""
     if not is_animated() or _streams.quiet:

@@ -38,6 +38,7 @@ class Desk:
     interruption: Interruption
     engine: Engine | None = None
     tokens: int = 0
+    reading: float = 0.0  # seconds that the model read, without parsing and loading
     started: float = field(default_factory=time.monotonic)
 
     @property
@@ -128,7 +129,8 @@ def ingest(inputs: Sequence[str], library_name: str, settings: Settings, options
             if interruption.wanted:
                 _stop(desk)
         seconds = time.monotonic() - desk.started
-        yield IngestDone(tuple(reports), round(desk.tokens / seconds, 1) if desk.tokens else 0.0, round(seconds, 3))
+        rate = round(desk.tokens / desk.reading, 1) if desk.tokens else 0.0
+        yield IngestDone(tuple(reports), rate, round(seconds, 3))
 
 
 def _parse(source: Path | str, options: IngestOptions) -> Document:
@@ -221,6 +223,7 @@ def _write_document(
         page = page_at(document.pages, chunk.start)
         yield ChunkRead(document.id, chunk.number + 1, len(chunks), round(rate, 1), page.label if page else "",
                         round((tokens - before) / rate, 1), pen.committed, document.title)  # fmt: skip
+    desk.reading += time.monotonic() - begun
     writer.finish(document.id)
 
 

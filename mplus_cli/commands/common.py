@@ -220,8 +220,10 @@ def after_ingest(end: IngestDone, library: str, chosen: Settings, dry_run: bool)
 
     if dry_run:
         return
-    if any(report.status == "read" for report in end.documents):
-        planner.remember_rate(places().state, model_of(chosen).name, device_kind(chosen), end.tokens_per_second)
+    tokens = sum(report.tokens for report in end.documents if report.status == "read")
+    if tokens:
+        kind = device_kind(chosen)
+        planner.remember_rate(places().state, model_of(chosen).name, kind, end.tokens_per_second, tokens)
     if not terminal.wants_json() and any(report.status != "refused" for report in end.documents):
         flag = "" if library == chosen.library else f" --library {shlex.quote(library)}"
         terminal.say(f'try: mplus ask{flag} "..."', style="dim")

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -123,3 +124,18 @@ def test_a_killed_ingest_resumes_to_the_same_bytes(home, model, tmp_path):
 @pytest.mark.timeout(3600)
 def test_two_hundred_kills_at_random_moments(home, model, tmp_path):
     check_kills(home, model, tmp_path, 200)
+
+
+def test_the_rate_of_an_ingest_counts_reading_and_not_loading(home, model, novel, monkeypatch):
+    loaded = room.load_engine
+
+    def slowly(*arguments):
+        time.sleep(0.6)
+        return loaded(*arguments)
+
+    monkeypatch.setattr(room, "load_engine", slowly)
+    *events, done = world.read_into("novels", world.settings(model), novel)
+    last = [event for event in events if isinstance(event, ChunkRead)][-1]
+    tokens = done.documents[0].tokens
+    assert done.tokens_per_second > 1.2 * tokens / done.seconds
+    assert done.tokens_per_second <= last.tokens_per_second * 1.01

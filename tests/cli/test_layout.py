@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import time
+from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
@@ -10,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mplus_cli import layout, main, render, terminal
-from mplus_cli.events import ChunkRead, Opened, Source
+from mplus_cli.events import Answer, Answered, AskEvent, ChunkRead, Loaded, Opened, Source, Timing, Token
 
 SOURCE = Source("a" * 16, "War and Peace", "Book Four", 512, "498", "label", 10, 20, "he betrayed", 0.31, 0.8, "both")
 CHINESE = "吾輩は猫である：長い題名を持つ日本文学の古典的な作品集"
@@ -122,3 +124,36 @@ def test_help_is_never_wider_than_a_narrow_terminal(mplus, monkeypatch) -> None:
     assert all(len(line) <= 40 for line in shown.splitlines())
     monkeypatch.setenv("COLUMNS", "80")
     assert main._narrow() is None
+
+
+def test_words_say_what_is_waited_for_until_something_is_shown(monkeypatch) -> None:
+    out, err = Screen(), Screen()
+    monkeypatch.setattr("sys.stdout", out)
+    monkeypatch.setattr("sys.stderr", err)
+    monkeypatch.setenv("TERM", "xterm")
+    terminal.configure()
+    waited: list[str] = []
+
+    def events() -> Iterator[AskEvent]:
+        for _ in range(500):  # another thread draws
+            if render.WAITING in err.getvalue():
+                break
+            time.sleep(0.01)
+        waited.append(err.getvalue())
+        yield Loaded("tiny", "novels", 1, 9, 0.5)
+        yield Token("Hélène")
+        waited.append(err.getvalue())
+        yield Answered(Answer("Hélène", "model", False, (), "tiny", Timing(0.5, 0.2, 1.5)))
+        waited.append(err.getvalue())
+
+    render.ask(events(), as_json=False)
+    assert render.WAITING in waited[0]
+    assert waited[1] == waited[2] == err.getvalue()
+    assert render.WAITING not in out.getvalue()
+
+
+def test_nothing_moves_where_no_terminal_looks(capsys) -> None:
+    terminal.configure()
+    with terminal.busy("loading") as change:
+        change("recalling")
+    assert capsys.readouterr() == ("", "")

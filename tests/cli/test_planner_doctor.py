@@ -40,11 +40,17 @@ def test_a_measured_rate_replaces_the_estimate(model, home) -> None:
     guessed = planner.plan(book(), model, planner.read_rates(home / "state"))
     assert guessed.seconds["measured"] is False
     assert any("estimated" in warning for warning in guessed.warnings)
-    planner.remember_rate(home / "state", model.name, "cpu", 10.0)
+    planner.remember_rate(home / "state", model.name, "cpu", 10.0, tokens=500)
     measured = planner.plan(book(), model, planner.read_rates(home / "state"))
     assert measured.seconds["measured"] is True
     assert measured.seconds["tokens_per_second"] == pytest.approx(10.0)
     assert measured.seconds["ingest"] == pytest.approx(measured.tokens / 10, abs=0.1)
+
+
+def test_a_short_reading_never_replaces_a_known_rate(home) -> None:
+    for rate, tokens in ((10.0, 500), (2_000.0, 250_000), (60.0, 700), (0.0, 250_000)):
+        planner.remember_rate(home / "state", "tiny", "cpu", rate, tokens)
+    assert planner.read_rates(home / "state") == {"tiny on cpu": 2_000.0}
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{", '{"tiny on cpu": "fast"}', '{"tiny on cpu": -1}'])
