@@ -45,6 +45,7 @@ class MPlusConfig:
     adapters: AdapterConfig | None = None
     bos_row: bool = True
     start_rows: bool = False  # learned first context instead of a shipped pool
+    neighbours: int = 0  # rows on either side, of the same chunk, that a recalled row brings with it; not in the paper
     rope_bf16: bool = False  # rotary frequencies rounded to bf16, as the published model runs
     published: bool = False  # a published M+ checkpoint: in bf16 its rotary frequencies are always rounded
     merge_every: int = 60  # released policy: writes between merges
@@ -100,6 +101,7 @@ def from_official(raw: dict[str, Any], bare: bool = False) -> MPlusConfig:
         chunk_tokens=ours.get("chunk_tokens", 512),
         window=ours.get("window", raw.get("max_seq_length", 2048)),
         start_rows=ours.get("start_rows", False),
+        neighbours=ours.get("neighbours", 0),
         rope_bf16=ours.get("rope_bf16", raw.get("torch_dtype", raw.get("dtype")) == "bfloat16" and not ours),
         published="MPlus" in raw.get("architectures", ()) and not ours,
         prompt=ours.get("prompt", "Question: {question} Answer:"),
@@ -161,6 +163,7 @@ def to_dict(config: MPlusConfig) -> dict[str, Any]:
         "chunk_tokens": config.chunk_tokens,
         "window": config.window,
         "start_rows": config.start_rows,
+        "neighbours": config.neighbours,
         "rope_bf16": config.rope_bf16,
         "prompt": config.prompt,
         "stop": list(config.stop),

@@ -17,6 +17,7 @@ from model.layer_cache import LayerCache
 from model.membership import Membership
 from model.memory import RowTable, as_prefix
 from model.mplus import KeysValues, MPlus
+from model.neighbours import Places, with_neighbours
 from model.placement import EVERYTHING, Placement
 from model.retriever import chunk_strengths, oldest_first, top_rows
 from model.scoring import Best, scores, search
@@ -114,7 +115,9 @@ class Reader:
             found = search(queries, keys, *wanted, chunk_rows=config.memory_rows)
         else:
             found = best_rows(queries, keys, *wanted)
-        return found, chunk_strengths(self._chunks(queries, found.chunks))
+        strengths = chunk_strengths(self._chunks(queries, found.chunks))
+        places = Places(self.memory.background, config.memory_rows, len(self.memory.table))
+        return with_neighbours(found, config.neighbours, places, membership.pool[layer], membership.oldest), strengths
 
     def _find_among_all(self, layer: int, hidden: Tensor) -> tuple[Best, Tensor]:
         """The same from the score of every row, for memories with an order of their own, and other ways to score."""

@@ -35,10 +35,21 @@ def picked_scores(queries: Tensor, keys: Tensor, mask: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def best_rows(queries: Tensor, keys: Tensor, mask: Tensor, count: int) -> Tensor:
-    """(Q, count) numbers of the keys with the best scores for each query, ascending; in tiles, without gradient."""
+def best_rows(queries: Tensor, keys: Tensor, mask: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """(Q, count) numbers of the keys with the best scores for each query, ascending, and the scores of all (Q, M).
+
+    In tiles, without gradient.
+    """
     scores = torch.cat([row_scores(queries, tile, mask) for tile in keys.split(TILE)], 1)
-    return scores.topk(min(count, scores.shape[1]), 1).indices.sort(1).values
+    return scores.topk(min(count, scores.shape[1]), 1).indices.sort(1).values, scores
+
+
+def spread(scores: Tensor, reach: int) -> Tensor:
+    """Scores (Q, ..., M) of rows as their neighbours lift them: the best of those at most `reach` places away."""
+    if not reach:
+        return scores
+    flat = scores.reshape(-1, 1, scores.shape[-1])
+    return F.max_pool1d(flat, 2 * reach + 1, 1, reach).reshape(scores.shape)
 
 
 def each_row_loss(scores: Tensor, positive: Tensor, negative: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from model.mplus import KeysValues, MPlus
 from model.training.data import Batch, Search, Span, row_indices
-from model.training.losses import best_rows, each_row_loss, picked_scores, row_scores
+from model.training.losses import best_rows, each_row_loss, picked_scores, row_scores, spread
 from model.training.pointing import Pointers
 
 NEIGHBOURS = 24  # rows after a sentence still speak of it: neither found nor avoided
@@ -74,6 +74,7 @@ class Scored:
 
     scores: Tensor  # (Q, B * T * K + m)
     bank: Tensor  # (Q, m) numbers of the bank's rows, ascending
+    recalled: tuple[Tensor, Tensor]  # (Q, R) numbers of the bank's rows that may be recalled, ascending; their scores
 
 
 @dataclass
@@ -101,9 +102,17 @@ class Searcher:
         """Score the hidden states (Q, n, d) that enter the layer."""
         queries = self.model.retrievers[layer].query(self._normed(layer, hidden))
         own, others = self.keys(layer)
-        bank = best_rows(queries, others, mask, HARD) if len(others) else torch.zeros(len(queries), 0, dtype=torch.long)
+        none = torch.zeros(len(queries), 0)
+        bank, liked = best_rows(queries, others, mask, HARD) if len(others) else (none.long(), none)
         scores = row_scores(queries, own, mask)
-        return Scored(torch.cat([scores, picked_scores(queries, others[bank], mask)], 1), bank)
+        hard = picked_scores(queries, others[bank], mask)
+        return Scored(torch.cat([scores, hard], 1), bank, self._recalled(liked))
+
+    def _recalled(self, liked: Tensor) -> tuple[Tensor, Tensor]:
+        """The rows of the bank that may be recalled, by their scores (Q, M): numbers (Q, R), ascending; scores."""
+        lifted = spread(liked, self.model.config.neighbours)
+        found = lifted.topk(min(self.model.config.recall_rows, lifted.shape[1]), 1).indices.sort(1).values
+        return found, lifted.gather(1, found)
 
     def _normed(self, layer: int, hidden: Tensor) -> Tensor:
         """What the projections read. The norm has a weight too: it is cut off behind it, not before."""
@@ -208,8 +217,9 @@ def full_memory(
 
     def prefix_of(layer: int, hidden: Tensor) -> KeysValues:
         scored = searcher.learn(layer, hidden, mask, targets)
-        scores, dropped = scored.scores.detach(), life.dropped[layer][owner]
-        own, bank = (dropped, scores.gather(1, dropped)), (total + scored.bank, scores[:, total:])
+        dropped = life.dropped[layer][owner]
+        own = dropped, lifted(scored.scores.detach()[:, :total], dropped)
+        bank = total + scored.recalled[0], scored.recalled[1]
         candidates, liked = (
             torch.cat(both, 1) for both in (zip(bank, own, strict=True) if old else zip(own, bank, strict=True))
         )
@@ -218,6 +228,12 @@ def full_memory(
         picked = gathered(table_of(layer), index)
         pointers.watch(model, layer, hidden, picked.keys, index)
         return picked
+
+    def lifted(scores: Tensor, long_term: Tensor) -> Tensor:
+        """Scores (P, m) of long-term rows (P, m), as those beside them in their chunks lift them."""
+        open_ = torch.full_like(scores, -1.0).scatter_(1, long_term, scores.gather(1, long_term))
+        chunks = open_.unflatten(1, (-1, model.config.memory_rows))
+        return spread(chunks, model.config.neighbours).flatten(1).gather(1, long_term)
 
     def table_of(layer: int) -> KeysValues:
         table = model.project_layer(layer, rows[layer].flatten(0, 1)[None])

@@ -26,6 +26,7 @@ class Shape:
     width: int = 192
     layers: int = 4
     heads: int = 6
+    head: int = 0  # values of a head; 0: width / heads
     key_value_heads: int = 2
     feed_forward: int = 512
     rows: int = 64  # K, and the tokens of a chunk where `chunk` is 0
@@ -33,6 +34,7 @@ class Shape:
     pool_chunks: int = 8
     recall_chunks: int = 4
     retriever: int = 48
+    neighbours: int = 0  # rows on either side that a recalled row brings
     window: int = 1024
     tied: bool = False  # one matrix for embeddings and head
     name: str = "embedded"
@@ -46,7 +48,7 @@ class Shape:
             num_hidden_layers=self.layers,
             num_attention_heads=self.heads,
             num_key_value_heads=self.key_value_heads,
-            head_dim=self.width // self.heads,
+            head_dim=self.head or self.width // self.heads,
             max_position_embeddings=4096,
             rope_theta=500_000.0,
             rms_norm_eps=1e-5,
@@ -65,6 +67,7 @@ class Shape:
             chunk_tokens=self.chunk or self.rows,
             window=self.window,
             start_rows=True,
+            neighbours=self.neighbours,
             name=self.name,
         )
 

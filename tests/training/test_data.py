@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from model.training.bank import Bank
 from model.training.data import Corpus, Words, collate, read_corpus, row_indices, sentences, tokenise
 from model.training.fact_words import HELD_FIRST, PLACE
-from model.training.losses import best_rows, each_row_loss, picked_scores, row_scores
+from model.training.losses import best_rows, each_row_loss, picked_scores, row_scores, spread
 from model.training.mixture import Mixture
 from model.training.needles import NeedleSettings, Vocabulary, fact, facts, needle_episode, plant, value, vocabulary_of
 from model.training.questions import find_support, memory_question, prompt_question, read_questions
@@ -269,9 +269,17 @@ def test_the_best_rows_of_a_query_score_as_they_do_among_all() -> None:
     generator = torch.Generator().manual_seed(0)
     queries, keys = (torch.randn(*shape, generator=generator) for shape in ((3, 5, 8), (9000, 8)))
     mask = (torch.rand(3, 5, generator=generator) < 0.7).float()
-    scores, best = row_scores(queries, keys, mask), best_rows(queries, keys, mask, 20)
+    scores, (best, every) = row_scores(queries, keys, mask), best_rows(queries, keys, mask, 20)
+    assert torch.allclose(every, scores, atol=1e-6)
     assert torch.equal(best, scores.topk(20, 1).indices.sort(1).values)
     assert torch.allclose(picked_scores(queries, keys[best], mask), scores.gather(1, best), atol=1e-6)
+
+
+def test_a_row_is_lifted_by_the_best_of_its_neighbours_and_of_no_other_chunk() -> None:
+    scores = torch.tensor([[[0.1, 0.2, 0.9, 0.0, 0.3], [0.8, 0.0, 0.0, 0.0, 0.1]]])
+    lifted = torch.tensor([[[0.2, 0.9, 0.9, 0.9, 0.3], [0.8, 0.8, 0.0, 0.1, 0.1]]])
+    assert torch.equal(spread(scores, 1), lifted)
+    assert torch.equal(spread(scores, 0), scores)
 
 
 def test_prompts_that_ask_nothing_are_no_wider_than_a_question(words: Words, corpus: Corpus) -> None:

@@ -11,7 +11,7 @@ import torch
 from model.errors import ModelError, TrainingError
 from model.training.cli import Sources, prepare, train
 from model.training.loop import Run, batch_loss
-from model.training.memory import gathered, write_chunks
+from model.training.memory import Searcher, gathered, write_chunks
 from model.training.stages import Plan, read_plan
 from tests.training.tiny import SHAPE, new_run, tiny_stage
 
@@ -54,7 +54,6 @@ def test_same_seed_gives_the_same_batches(tmp_path: Path, sources: Sources) -> N
 def test_retriever_loss_touches_only_projections(tmp_path: Path, sources: Sources) -> None:
     run = new_run(tmp_path / "run", sources, through=False, mixture={"needle": 1.0}, full_share=1.0, batch=6)
     from model.training.loop import learn_searches
-    from model.training.memory import Searcher
 
     batch = next(b for step in range(20) if (b := run.mixture.batch(step)).searches)
     searcher = Searcher(run.model, write_chunks(run.model, batch.chunks), through=False)
@@ -83,6 +82,19 @@ def test_rows_of_the_bank_are_recalled_and_count_as_wrong(tmp_path: Path, source
     crowded, more = batch_loss(run.model, batch, run.mixture, step, run.bank)
     assert more["search"] > parts["search"]
     assert crowded != alone
+
+
+def test_training_recalls_rows_with_their_neighbours(tmp_path: Path, sources: Sources) -> None:
+    """With neighbours as far as a chunk is long, what is recalled of a bank comes in whole chunks."""
+    shape = replace(SHAPE, neighbours=SHAPE.rows)
+    stage = tiny_stage(mixture={"needle": 1.0}, full_share=1.0, batch=6, bank_rows=200)
+    run = prepare(Plan(shape, {"tiny": stage}, {}), stage, tmp_path / "run", sources, False, None)
+    model, batch = run.model, run.mixture.batch(0)
+    others = torch.randn(model.config.layers, 200, model.config.llama.hidden_size)
+    searcher = Searcher(model, write_chunks(model, batch.chunks), False, others)
+    rows, scores = searcher.score(1, model.embed(batch.prompt), torch.ones(batch.prompt.shape)).recalled
+    assert rows.shape == scores.shape == (len(batch.prompt), model.config.recall_rows)
+    assert all(len(run) > 1 for one in rows for run in torch.tensor_split(one, (one.diff() > 1).nonzero()[:, 0] + 1))
 
 
 def test_keys_of_the_batch_learn_beside_those_of_the_bank(tmp_path: Path, sources: Sources) -> None:
