@@ -20,6 +20,7 @@ from mplus_cli.errors import NotFound, UsageError
 from mplus_cli.events import Answer, AskEvent, AskOptions, NextEvent, NextOptions
 from mplus_cli.failures import as_mplus_error
 from mplus_cli.library.shards import private_folder
+from mplus_cli.words import readable
 
 if TYPE_CHECKING:
     from prompt_toolkit import PromptSession
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from prompt_toolkit.input import Input
     from prompt_toolkit.key_binding import KeyBindings
     from prompt_toolkit.output import Output
+
+    from mplus_cli.library.library import Library
 
 CONVERSATION_TURNS = 4  # earlier questions that go along; a small model's prompt holds no more
 HELP = (
@@ -70,7 +73,7 @@ class Chat:
 
     def handle(self, line: str) -> bool:
         """Answer a question or carry out a command; False when the person wants to leave."""
-        words = line.strip()
+        words = readable(line).strip()
         if not words:
             return True
         if words.startswith("/"):
@@ -131,12 +134,29 @@ class Chat:
     def _book(self, arguments: list[str]) -> None:
         with shelf.open_named(settings.places().libraries, self.library) as library:
             found = [library.find(argument) for argument in arguments]
-        self.books = tuple(record.id for record in found)
+            books = tuple(record.id for record in found)
+            if self.until is not None:  # a position that a book does not have must not be forgotten in silence
+                self._place(library, books, self.until)
+        self.books = books
         terminal.say(f"asking {', '.join(record.title for record in found) or 'all books'}")
 
     def _until(self, arguments: list[str]) -> None:
-        self.until = " ".join(arguments) or None
-        terminal.say(f"asking as of {self.until}" if self.until else "asking as of the end")
+        until = " ".join(arguments)
+        name = "the end"
+        if until:
+            with shelf.open_named(settings.places().libraries, self.library) as library:
+                name = self._place(library, self.books, until)
+        self.until = until or None
+        terminal.say(f"asking as of {name}")
+
+    def _place(self, library: Library, books: tuple[str, ...], until: str) -> str:
+        """A reading position as people call it; raises NotFound, UsageError where there is no single book."""
+        from mplus_cli.assistant.position import position
+
+        documents = [library.record(book) for book in dict.fromkeys(books)] or library.documents()
+        if len(documents) != 1:
+            raise UsageError("A reading position belongs to one book.", "/book NAME names it; /until alone ends it.")
+        return position(library, documents[0], until)[1]
 
     def _next(self, arguments: list[str]) -> None:
         after = (" ".join(arguments),) if arguments else ()
@@ -163,7 +183,8 @@ class Chat:
         if len(arguments) != 1:
             raise UsageError("/save takes the name of a file.", "/save talk.md")
         path = Path(arguments[0]).expanduser()
-        shelf.refuse_existing(path, overwrite=False)
+        if path.exists():
+            raise UsageError(f"{path} exists already.", "Choose another name.")
         path.write_text(self.markdown(), encoding="utf-8")
         terminal.say(f"wrote {path}")
 

@@ -105,13 +105,16 @@ _CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "weights": (lambda value: value in WEIGHTS, f"one of {', '.join(WEIGHTS)}"),
     "memory_dtype": (lambda value: value in MEMORY_DTYPES, f"one of {', '.join(MEMORY_DTYPES)}"),
     "threads": (lambda value: 0 <= value <= 1024, "a number from 0 to 1024"),
-    "max_vram": (lambda value: value == "all" or bytes_of(value) is not None, "all, or a size such as 8GiB or 500 MB"),
+    "max_vram": (
+        lambda value: value == "all" or size_in_bytes(value) is not None,
+        "all, or a size such as 8GiB or 500 MB",
+    ),
     "memory_cap": (lambda value: value >= 0, "a number of chunks, or 0 for all"),
     "colour": (lambda value: value in COLOURS, f"one of {', '.join(COLOURS)}"),
 }
 
 
-def bytes_of(size: str) -> int | None:
+def size_in_bytes(size: str) -> int | None:
     """A size in words as bytes: 8GiB, 500 MB, 1.5 gb. None for what is no size."""
     found = _SIZE.fullmatch(size.strip())
     if found is None:

@@ -1,4 +1,4 @@
-"""Numbers as people read them."""
+"""Numbers and words as people read them."""
 
 from __future__ import annotations
 
@@ -24,3 +24,8 @@ def duration(seconds: float) -> str:
 def count(number: int, noun: str) -> str:
     """A number and its noun: 1 chunk, 1,523 chunks."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def readable(text: str) -> str:
+    """Text whose lone surrogates (bytes of a shell or pipe that are no UTF-8) are U+FFFD: no tokenizer takes them."""
+    return "".join("\ufffd" if "\ud800" <= character <= "\udfff" else character for character in text)

@@ -14,12 +14,12 @@ from mplus_cli.errors import UsageError
 from mplus_cli.settings import (
     KEYS,
     Settings,
-    bytes_of,
     environment_variable,
     help_texts,
     load,
     places,
     set_value,
+    size_in_bytes,
 )
 
 SHARED = ("HF_HUB_OFFLINE", "NO_COLOR", "FORCE_COLOR", "MPLUS_HOME")
@@ -221,4 +221,4 @@ def test_every_setting_is_documented_as_it_is() -> None:
     [("8GiB", 8 * 2**30), ("500 MB", 500_000_000), ("1.5gib", 3 * 2**29), ("12 b", 12), ("8", None), ("", None)],
 )
 def test_a_size_in_words_is_bytes(words: str, size: int | None) -> None:
-    assert bytes_of(words) == size
+    assert size_in_bytes(words) == size

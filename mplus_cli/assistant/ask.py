@@ -30,8 +30,9 @@ from mplus_cli.events import (
     Token,
 )
 from mplus_cli.library.library import Library
-from mplus_cli.settings import Settings, bytes_of, places
+from mplus_cli.settings import Settings, places, size_in_bytes
 from mplus_cli.shelf import path_of
+from mplus_cli.words import readable
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -97,7 +98,7 @@ class Session:
         """Bytes of a GPU that asking may take; a limit that stands in the settings says nothing to a CPU."""
         asked_for = self.settings.origins.get("max_vram") == "flag"
         idle = self.engine.model.device.type == "cpu" and not asked_for
-        return None if idle else bytes_of(self.settings.max_vram)
+        return None if idle else size_in_bytes(self.settings.max_vram)
 
     def ask(self, question: str, options: AskOptions) -> Iterator[AskEvent]:
         """Answer one question: Loaded, Recalled, Tokens, Answered.
@@ -105,6 +106,7 @@ class Session:
         Raises UsageError for a question without words, NotFound for books and positions that are not there or hold
         nothing yet, LibraryDamaged, ModelMissing.
         """
+        question = readable(question)
         if not any(map(str.isalnum, question)):
             raise UsageError("The question has no words.", "Ask with at least one.")
         begun = time.monotonic()

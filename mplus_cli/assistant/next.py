@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from math import exp
 from typing import TYPE_CHECKING
 
 from mplus_cli.assistant.engine import translated, until_stop
 from mplus_cli.assistant.view import View, memory_of, reader_of
 from mplus_cli.events import Candidate, NextEvent, NextOptions, Ranked, Recalled, Source, Timing
+from mplus_cli.words import readable
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -24,6 +26,8 @@ NEWLINE = "\n"  # the prompt behind which a candidate is scored on its own
 def next_events(session: Session, options: NextOptions) -> Iterator[NextEvent]:
     """Loaded, Recalled (the past that was remembered), Ranked. Raises NotFound, UsageError."""
     begun = time.monotonic()
+    after, candidates = (tuple(map(readable, events)) for events in (options.after, options.candidates))
+    options = replace(options, after=after, candidates=candidates)
     sight = session.sight(options.books, options.until)
     load = time.monotonic() - begun
     yield session.loaded(sight, load)
@@ -36,9 +40,9 @@ def next_events(session: Session, options: NextOptions) -> Iterator[NextEvent]:
         yield Recalled(sources)
         first = time.monotonic() - begun
         judge = rank if options.candidates else propose
-        candidates = judge(session, sight, ids, options)
+        ranked = judge(session, sight, ids, options)
     timing = Timing(round(load, 3), round(first, 3), round(time.monotonic() - begun, 3))
-    yield Ranked(candidates, session.engine.record.name, timing, not options.candidates, sources)
+    yield Ranked(ranked, session.engine.record.name, timing, not options.candidates, sources)
 
 
 def context(session: Session, sight: Sight, options: NextOptions) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from bisect import bisect_right
 from collections.abc import Sequence
@@ -10,6 +9,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
+from mplus_cli.assistant.position import position
 from mplus_cli.errors import NotFound, UsageError
 from mplus_cli.library.library import Library
 from mplus_cli.library.records import DocumentRecord, ShardRecord
@@ -65,39 +65,9 @@ def view_of(library: Library, books: Sequence[str], until: str | None) -> View:
 def _extent(library: Library, document: DocumentRecord, until: str | None) -> Extent:
     chunks = library.chunks(document.id)[: document.chunks_read]
     if until is not None:
-        limit = position(library, document, until)
+        limit, _ = position(library, document, until)
         chunks = [chunk for chunk in chunks if chunk.end <= limit]
     return Extent(document, len(chunks), chunks[-1].end if chunks else 0)
-
-
-def position(library: Library, document: DocumentRecord, until: str) -> int:
-    """The first character that may not be known: `p.340` (that page is read), `50%`, or a chapter that is read.
-
-    A chapter is named by its title, or by its number among the chapters. Raises NotFound.
-    """
-    wanted = until.strip()
-    if match := re.fullmatch(r"(\d{1,3}(?:\.\d+)?)\s*%", wanted):
-        return int(document.characters * min(100.0, float(match[1])) / 100)
-    if match := re.fullmatch(r"(?:p\.?|page)\s*(\S+)", wanted, re.IGNORECASE):
-        pages = library.pages(document.id)
-        named = [page for page in pages if page.label == match[1]] or [p for p in pages if str(p.index) == match[1]]
-        if not named:
-            raise NotFound(f"{document.title} has no page {match[1]}.", "`mplus docs show` tells how many it has.")
-        return named[-1].end
-    return _chapter_end(library, document, wanted)
-
-
-def _chapter_end(library: Library, document: DocumentRecord, wanted: str) -> int:
-    sections = library.sections(document.id)
-    folded = wanted.casefold()
-    named = [section for section in sections if section.title.casefold() == folded]
-    named = named or [section for section in sections if folded in section.title.casefold()]
-    number = re.fullmatch(r"(?:chapter|ch\.?)?\s*(\d{1,4})", folded)
-    if not named and number and 0 < int(number[1]) <= len(sections):
-        named = [sections[int(number[1]) - 1]]
-    if not named:
-        raise NotFound(f"{document.title} has no chapter {wanted!r}.", "`mplus docs toc` lists its chapters.")
-    return named[0].end
 
 
 @dataclass(frozen=True, slots=True)

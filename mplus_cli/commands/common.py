@@ -164,18 +164,26 @@ def from_stdin(words: str) -> str:
     """The words themselves, or standard input where they are `-`; raises UsageError where there are none."""
     found = sys.stdin.read() if piped([words]) == ["-"] else words
     if not found.strip():
-        raise UsageError("The question is empty.")
+        raise UsageError("The question is empty.", "Ask with at least one word.")
     return found.strip()
 
 
 def candidates(file: Path | None, options: Sequence[str], after: Sequence[str], until: str | None) -> tuple[str, ...]:
-    """Candidate events from a file (one a line) and from options; raises UsageError where no past was given."""
+    """Candidate events from a file (one a line) and from options.
+
+    Raises UsageError where no past was given, where an event is empty, and for a file without events.
+    """
     if not after and until is None:
         raise UsageError("What comes next depends on what came before.", "Give --after EVENT or --until WHERE.")
+    if not all(event.strip() for event in (*after, *options)):
+        raise UsageError("An event is empty.", "Give --after and --option words.")
     lines: list[str] = []
     if file is not None:
-        text = from_stdin("-") if str(file) == "-" else file.read_text(encoding="utf-8", errors="replace")
+        piped_in = piped([str(file)]) == ["-"]
+        text = sys.stdin.read() if piped_in else file.read_text(encoding="utf-8", errors="replace")
         lines = [line.strip() for line in text.splitlines() if line.strip()]
+        if not lines:
+            raise UsageError(f"{'Standard input' if piped_in else file} names no events.", "Write one a line.")
     return (*lines, *options)
 
 

@@ -16,12 +16,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from mplus_cli.errors import LibraryDamaged, UsageError
+from mplus_cli.errors import LibraryDamaged, NotFound, UsageError
 from mplus_cli.library import archive, tables
 from mplus_cli.library.catalog import catalog_errors, snapshot
 from mplus_cli.library.folders import MEMORY, TAILS
 from mplus_cli.library.records import SHARD_SUFFIX, canonical
-from mplus_cli.library.shards import READ_BLOCK, blocks, disk_errors, private_folder, sync_folder
+from mplus_cli.library.shards import READ_BLOCK, blocks, disk_errors, sync_folder
 
 BUNDLE_FORMAT = 1
 KIND = "mplus library"
@@ -46,8 +46,9 @@ def export(name: str, connection: sqlite3.Connection, folder: Path, file: Path, 
     """See `Library.export`. A writer may supersede shards meanwhile; then all is written once more."""
     if os.path.lexists(file):
         raise UsageError(f"{file} exists already.", "Choose another name, or remove the file first.")
+    if not file.parent.is_dir():  # a mistyped path must not become a new folder with a library in it
+        raise NotFound(f"There is no folder {file.parent}.", "Check the path, or make the folder first.")
     with disk_errors(file.name), catalog_errors(name):
-        private_folder(file.parent)
         try:
             return _export(connection, folder, file, text)
         except LibraryDamaged:

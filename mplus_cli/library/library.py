@@ -304,7 +304,8 @@ class Library:
         """Write the whole library to one file that has no times in it; returns its size in bytes.
 
         Equal libraries give equal bytes, however often their ingest was interrupted. `text=False` leaves the texts out.
-        Raises UsageError when the file exists, LibraryDamaged when a shard is damaged, NotEnoughSpace.
+        Raises UsageError when the file exists, NotFound without its folder, LibraryDamaged when a shard is damaged,
+        NotEnoughSpace.
         """
         from mplus_cli.library import bundle
 

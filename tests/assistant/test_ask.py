@@ -234,6 +234,15 @@ def test_candidate_events_are_ranked_by_what_the_past_adds_to_their_likelihood(l
     assert not ranked.proposed
 
 
+def test_bytes_of_a_shell_that_are_no_text_are_asked_all_the_same(library, model):
+    session = Session("novels", world.settings(model))
+    *_, answered = session.ask("Where does Ann\udce9 live?", AskOptions(max_tokens=4))
+    assert answered.answer.sources
+    ranked = last_of(session, after=("Anna lives\udce9",), candidates=("Boris\udce9 lives.", "Clara lives."))
+    session.close()
+    assert len(ranked.candidates) == 2
+
+
 def test_without_candidates_continuations_are_proposed(library, model):
     session = Session("novels", world.settings(model))
     ranked = last_of(session, until="50%", count=2)

@@ -388,6 +388,20 @@ def test_a_question_from_an_empty_pipe_is_refused(mplus, novels) -> None:
     assert mplus("ask", "-", stdin="").code == 2
 
 
+@pytest.mark.parametrize("events", [("--after", " "), ("--after", "They meet.", "--option", "")])
+def test_an_empty_event_is_refused_before_anything_is_loaded(mplus, novels, events) -> None:
+    ran = mplus("next", *events)
+    assert (ran.code, "event is empty" in ran.err) == (2, True)
+
+
+def test_a_file_without_events_proposes_none(mplus, novels, tmp_path) -> None:
+    (tmp_path / "events.txt").write_text("\n \n")
+    ran = mplus("next", "--after", "They meet.", "--choose", str(tmp_path / "events.txt"))
+    assert (ran.code, "names no events" in ran.err) == (2, True)
+    ran = mplus("next", "--after", "They meet.", "--choose", "-", stdin="\n")
+    assert (ran.code, "Standard input names no events" in ran.err) == (2, True)
+
+
 def test_next_needs_a_past(mplus, novels) -> None:
     ran = mplus("next", "--option", "They dance.")
     assert ran.code == 2

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,8 @@ from prompt_toolkit.input import create_pipe_input
 from prompt_toolkit.output import DummyOutput
 
 from mplus_cli import repl, terminal
+from mplus_cli.documents.chunking import Chunk
+from mplus_cli.documents.document import Section
 from mplus_cli.errors import NotFound
 from mplus_cli.events import (
     Answer,
@@ -25,6 +28,7 @@ from mplus_cli.events import (
     Timing,
     Token,
 )
+from mplus_cli.library.library import Library
 from tests.cli.conftest import book, make_library
 
 TIMING = Timing(0.0, 0.0, 0.0)
@@ -176,9 +180,38 @@ def test_questions_are_remembered_in_a_private_file(table, home) -> None:
     assert table.asked == ["Who was it?", "Who was it?"]
 
 
-def test_an_apostrophe_is_no_open_quote(table, home) -> None:
-    type_(table, "/until Pierre's wedding\rone\r/quit\r")
-    assert table.sessions[0].asked[0][1].until == "Pierre's wedding"
+def test_an_apostrophe_is_no_open_quote(table, capsys) -> None:
+    type_(table, "/until Pierre's wedding\r/quit\r")
+    assert 'has no chapter "Pierre\'s wedding"' in capsys.readouterr().err
+
+
+def test_a_position_that_is_not_there_is_refused_at_once_and_the_one_before_stays(table, home, capsys) -> None:
+    type_(table, "/until 1\r/until Epilogue\rone\r/quit\r")
+    assert table.sessions[0].asked[0][1].until == "1"
+    shown = capsys.readouterr().err
+    assert "asking as of the end of “Book One”" in shown
+    assert "has no chapter 'Epilogue'" in shown
+
+
+def test_a_position_never_moves_to_another_book_in_silence(table, home, capsys) -> None:
+    essays = replace(book("Essays", "Of boats. " * 50), sections=(Section("Of Boats", 1, 0, 500),))
+    with Library.open(home / "libraries" / "novels") as library, library.writing() as writer:
+        writer.begin(essays, [Chunk(0, 0, len(essays.text), 12, essays.text)])
+        writer.commit(essays.id, 0, 1, b"rows", None, None)
+        writer.finish(essays.id)
+    type_(table, "/until 1\r/book war-and-peace\r/until Book Two\r/book essays\rone\r/quit\r")
+    shown = capsys.readouterr().err
+    assert "/book NAME names it" in shown
+    assert "Essays has no chapter 'Book Two'" in shown
+    options = table.sessions[0].asked[0][1]
+    assert (len(options.books), options.until) == (1, "Book Two")
+    assert options.books[0] != essays.id
+
+
+def test_bytes_that_are_no_text_reach_no_session(table, monkeypatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO("Who is H\udce9l\u00e8ne?\n"))
+    repl.run(table.open, "novels")
+    assert table.asked == ["Who is H\ufffdl\u00e8ne?"]
 
 
 @pytest.mark.parametrize(

@@ -134,6 +134,12 @@ def test_nothing_is_overwritten(exported: Path, novels: Library) -> None:
     assert exported.read_bytes() == before
 
 
+def test_an_export_makes_no_folder_of_a_mistyped_path(novels: Library, tmp_path: Path) -> None:
+    with pytest.raises(NotFound, match="no folder"):
+        novels.export(tmp_path / "mistyped" / "novels.mplus")
+    assert not (tmp_path / "mistyped").exists()
+
+
 def test_a_damaged_shard_is_not_exported(library: Library, tmp_path: Path) -> None:
     ingest(library, book())
     path = library.shards()[1].path
