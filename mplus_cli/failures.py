@@ -31,6 +31,10 @@ def as_mplus_error(error: BaseException) -> MplusError:
         return NotEnoughSpace("There is not enough memory.").with_traceback(error.__traceback__)
     if isinstance(error, FileNotFoundError | NotADirectoryError | IsADirectoryError):
         return NotFound(f"{error.strerror}: {error.filename}.", "Check the path.").with_traceback(error.__traceback__)
+    if isinstance(error, OSError) and error.errno == errno.EROFS:
+        return MplusError(
+            f"The disk is mounted read-only: {error.filename or error}.", "MPLUS_HOME names a folder to write to."
+        ).with_traceback(error.__traceback__)
     if isinstance(error, PermissionError):
         return MplusError(
             f"No permission: {error.filename or error}.", "Check the owner and the permissions of that path."

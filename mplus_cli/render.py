@@ -138,7 +138,8 @@ def _opened(event: Opened) -> None:
     if event.status == "already-read":
         return
     again = f", going on at chunk {event.chunks_read + 1:,}" if event.chunks_read else ""
-    terminal.say(f"reading {event.title}: {count(event.chunks, 'chunk')}, {count(event.tokens, 'token')}{again}")
+    title = terminal.one_line(event.title)
+    terminal.say(f"reading {title}: {count(event.chunks, 'chunk')}, {count(event.tokens, 'token')}{again}")
     for warning in event.warnings:
         terminal.warn(warning)
 
@@ -154,7 +155,8 @@ def _report(report: DocumentReport) -> None:
         return
     pages = f"{report.pages_read:,} of {count(report.pages_total, 'page')}"
     words = "already read" if report.status == "already-read" else "read"
-    terminal.out(f"{words} {report.title} · {pages}, {count(report.chunks, 'chunk')} · {report.id}")
+    title = terminal.one_line(report.title)
+    terminal.out(f"{words} {title} · {pages}, {count(report.chunks, 'chunk')} · {report.id}")
     for line in report.skipped:
         terminal.warn(f"skipped {line}")
 

@@ -76,7 +76,7 @@ def assemble(draft: Draft, source: Source) -> Document:
         raise Unreadable("the file holds no text")
     pages = pages_of(draft.breaks, len(draft.text)) or locations(draft.text)
     return Document(
-        title=one_line(draft.title) or source.stem,
+        title=one_line(draft.title) or one_line(source.stem) or draft.format,
         author=one_line(draft.author),
         language=one_line(draft.language),
         format=draft.format,

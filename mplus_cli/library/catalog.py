@@ -18,6 +18,7 @@ from mplus_cli.library.shards import require_plain_file
 APPLICATION_ID = 0x4D504C53  # "MPLS", so that `file catalog.sqlite` can tell
 BUSY_SECONDS = 20.0  # a writer's transaction and a checkpoint take milliseconds; a slow disk gets longer
 NO_SPACE = ("SQLITE_FULL", *(f"SQLITE_IOERR_{what}" for what in ("WRITE", "FSYNC", "TRUNCATE", "SHM")))
+NOT_WRITABLE = ("SQLITE_CANTOPEN", "SQLITE_READONLY")
 NEWER = "Install the newest mplus; this library was written by a later version."
 
 FIRST = """
@@ -115,23 +116,48 @@ def catalog_errors(what: str) -> Iterator[None]:
 def connect(path: Path, *, writing: bool) -> sqlite3.Connection:
     """Open a catalogue; a reader's connection cannot change anything. Raises LibraryDamaged for no plain file.
 
+    Where the disk is read-only or full, a reader takes the catalogue as it stands, provided that its log is empty.
     Foreign keys are enforced and deleted content is overwritten; temporary tables and sorting stay in memory, so that
     no text reaches a shared temporary folder.
     """
     for suffix in ("", "-wal", "-shm", "-journal"):
         require_plain_file(path.with_name(path.name + suffix), missing_ok=bool(suffix))
     uri = f"file:{quote(str(path.absolute()))}?mode={'rw' if writing else 'ro'}"
-    with catalog_errors(str(path)):
-        connection = sqlite3.connect(
-            uri, uri=True, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False, cached_statements=64
-        )
+    with catalog_errors(path.parent.name):
         try:
-            connection.row_factory = sqlite3.Row
-            _configure(connection, writing)
-        except BaseException:
-            connection.close()
-            raise
+            return _connected(uri, writing)
+        except sqlite3.OperationalError as error:
+            if writing or not _lacks_room_beside(error) or _has_log(path):
+                raise
+            return _connected(f"{uri}&immutable=1", writing)
+
+
+def _connected(uri: str, writing: bool) -> sqlite3.Connection:
+    connection = sqlite3.connect(
+        uri, uri=True, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False, cached_statements=64
+    )
+    try:
+        connection.row_factory = sqlite3.Row
+        _configure(connection, writing)
+        if not writing:
+            user_version(connection)  # the first read makes SQLite's shared memory, where it can
+    except BaseException:
+        connection.close()
+        raise
     return connection
+
+
+def _lacks_room_beside(error: sqlite3.Error) -> bool:
+    """Whether SQLite could not make its files beside a catalogue: the disk is read-only, or full."""
+    return str(getattr(error, "sqlite_errorname", "")).startswith((*NO_SPACE, *NOT_WRITABLE))
+
+
+def _has_log(path: Path) -> bool:
+    """Whether a write-ahead log holds what the catalogue itself does not."""
+    try:
+        return path.with_name(f"{path.name}-wal").stat().st_size > 0
+    except FileNotFoundError:
+        return False
 
 
 def _configure(connection: sqlite3.Connection, writing: bool) -> None:
@@ -221,4 +247,9 @@ def _translated(error: sqlite3.Error, what: str) -> MplusError:
         return NotEnoughSpace(f"There is no space left to write {what}; what was committed before is kept.")
     if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
         return LibraryLocked(f"{what} is busy: another program holds its catalogue.")
+    if name.startswith(NOT_WRITABLE):
+        return MplusError(
+            f"The catalogue of {what} cannot be opened: {error}.",
+            "Its folder must be writable: check its permissions, and whether the disk is mounted read-only.",
+        )
     return LibraryDamaged(f"The catalogue of {what} cannot be read: {error}.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import tempfile
 import time
@@ -108,7 +109,7 @@ def remove(path: Path) -> None:
         require_library(path)
     folder = path.resolve()
     with locked(folder):
-        condemned = folder.with_name(LEFTOVERS[1] + os.path.basename(tempfile.mkdtemp(prefix="", dir=folder)))
+        condemned = folder.with_name(LEFTOVERS[1] + secrets.token_hex(8))
         folder.rename(condemned)  # from here on it is gone for everybody, whatever happens to this process
         if path.is_symlink():
             path.unlink()

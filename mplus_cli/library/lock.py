@@ -6,10 +6,10 @@ import json
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from mplus_cli.errors import LibraryLocked
+from mplus_cli.errors import LibraryLocked, NotEnoughSpace
 from mplus_cli.library.shards import blocks, remove_file, require_plain_file, write_privately
 
 LOCK = "lock"
@@ -32,7 +32,8 @@ def locked(folder: Path) -> Iterator[None]:
     except Timeout:
         raise LibraryLocked(f"{folder.name} is being written by {owner(folder)}.") from None
     try:
-        write_privately(folder / OWNER, json.dumps({"pid": os.getpid(), "host": socket.gethostname()}).encode())
+        with suppress(NotEnoughSpace):  # a name for people; a full disk must not keep anybody from removing a library
+            write_privately(folder / OWNER, json.dumps({"pid": os.getpid(), "host": socket.gethostname()}).encode())
         yield
     finally:
         remove_file(folder / OWNER)

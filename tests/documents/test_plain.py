@@ -227,3 +227,8 @@ def test_html_has_title_language_and_sections() -> None:
     assert (document.title, document.author, document.language, document.format) == ("T", "Ann", "en", "html")
     assert document.text == "One\n\na\n\nb c\n\nTwo\n\nd"
     assert titles(document) == [("One", 1), ("Two", 2)]
+
+
+def test_the_name_of_a_file_makes_a_title_of_one_line(tmp_path) -> None:
+    (tmp_path / "read\nanother.txt").write_text(PROSE)
+    assert read(tmp_path / "read\nanother.txt").title == "read another"

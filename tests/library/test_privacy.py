@@ -34,8 +34,8 @@ def test_files_are_0600_and_folders_0700_whatever_the_umask(tmp_path: Path) -> N
         ingest(library, book(), stop_after=5)
         with library.writing():
             assert modes(tmp_path / "home") == {(True, 0o700), (False, 0o600)}
-        library.export(tmp_path / "home" / "out" / "novels.mplus")
-        Library.import_(tmp_path / "home" / "out" / "novels.mplus", tmp_path / "home" / "copy").close()
+        library.export(tmp_path / "home" / "novels.mplus")
+        Library.import_(tmp_path / "home" / "novels.mplus", tmp_path / "home" / "copy").close()
         assert modes(tmp_path / "home") == {(True, 0o700), (False, 0o600)}
 
 
