@@ -27,8 +27,8 @@ class RoomyLayer:
         end = self.length + key_states.shape[2]
         if end > self._keys.shape[2]:
             self._grow(key_states, max(end + self.room, end * 3 // 2 if self.length else 0))
-        self._keys[:, :, self.length : end] = key_states
-        self._values[:, :, self.length : end] = value_states
+        self._keys.narrow(2, self.length, end - self.length).copy_(key_states)
+        self._values.narrow(2, self.length, end - self.length).copy_(value_states)
         self._hold(end)
         return self.keys, self.values
 
@@ -49,7 +49,7 @@ class RoomyLayer:
 
     def _hold(self, length: int) -> None:
         self.length = length
-        self.keys, self.values = self._keys[:, :, :length], self._values[:, :, :length]
+        self.keys, self.values = self._keys.narrow(2, 0, length), self._values.narrow(2, 0, length)
 
     def keep(self, rows: Tensor, room: int) -> None:
         """Forget all but some positions, every key-value head its own: (H_kv, n), ascending.

@@ -32,6 +32,7 @@ class FusedLayer:
 
         norms = layer.input_layernorm.weight, layer.post_attention_layernorm.weight
         (self.input_norm, self.post_norm), self.eps = (norm.to(place) for norm in norms), eps
+        self.nothing = torch.zeros_like(self.input_norm)  # what torch.addcmul adds to
         self.query_heads = attention.q_proj.weight.shape[0] // head_dim
         self.heads = attention.k_proj.weight.shape[0] // head_dim
         self.qkv = matrix(_one_matrix([attention.q_proj, attention.k_proj, attention.v_proj]))
@@ -47,8 +48,12 @@ class FusedLayer:
         return sum(matrix.nbytes for matrix in (self.qkv, self.gate_up, self.out, self.down))
 
     def norm(self, rows: Tensor, weight: Tensor) -> Tensor:
-        """Root-mean-square norm of rows (..., d)."""
-        return F.rms_norm(rows, rows.shape[-1:], weight, self.eps)
+        """Root-mean-square norm of rows (..., d); one row alone is too short for the eight operations of torch's own."""
+        if rows.numel() > rows.shape[-1] or rows.dtype != torch.float32 or rows.device.type != "cpu":
+            return F.rms_norm(rows, rows.shape[-1:], weight, self.eps)
+        flat = rows.view(-1)
+        mean = torch.dot(flat, flat).item() / flat.numel()
+        return torch.addcmul(self.nothing, rows, weight, value=(mean + self.eps) ** -0.5)
 
     def project(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Keys before RoPE and values of memory rows: (B, P, d) -> two of (B, H_kv, P, hd)."""
@@ -61,22 +66,22 @@ class FusedLayer:
         hidden: Tensor,
         attention_mask: Tensor | None,
         past_key_values: LayerCache,
-        position_embeddings: tuple[Tensor, Tensor],
+        position_embeddings: tuple[Tensor, ...],
         layer: int,
     ) -> Tensor:
         """One decoder layer on hidden (B, n, d); mask (1, 1, n, P + n) additive, None for a single query."""
         batch, count, _ = hidden.shape
+        turning = self.query_heads + self.heads
         flat = self.qkv(self.norm(hidden, self.input_norm))
         heads = flat.view(batch, count, -1, self.head_dim).transpose(1, 2)  # (B, H + 2 H_kv, n, hd)
-        turned = rotate(heads[:, : self.query_heads + self.heads], *position_embeddings)
-        queries = turned[:, : self.query_heads]
-        keys, values = past_key_values.update(
-            turned[:, self.query_heads :], heads[:, self.query_heads + self.heads :], layer
+        turned = rotate(heads.narrow(1, 0, turning), *position_embeddings)
+        queries, keys = turned.narrow(1, 0, self.query_heads), turned.narrow(1, self.query_heads, self.heads)
+        seen = self._attend(
+            queries, *past_key_values.update(keys, heads.narrow(1, turning, self.heads), layer), attention_mask
         )
-        seen = self._attend(queries, keys, values, attention_mask)
-        hidden = hidden + self.out(seen.transpose(1, 2).reshape(batch, count, -1))
+        hidden = self.out(seen.transpose(1, 2).reshape(batch, count, -1)).add_(hidden)
         gate, up = self.gate_up(self.norm(hidden, self.post_norm)).chunk(2, -1)
-        return hidden + self.down(F.silu(gate) * up)
+        return self.down(F.silu(gate, inplace=True).mul_(up)).add_(hidden)
 
     def _attend(self, queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> Tensor:
         """Grouped-query attention in the cache's format; for a chunk on the CPU two matrix products beat the kernel."""
@@ -84,13 +89,17 @@ class FusedLayer:
         if keys.dtype != queries.dtype:
             mask = None if mask is None else mask.to(keys.dtype)
             return self._attend(queries.to(keys.dtype), keys, values, mask).to(queries.dtype)
-        if queries.device.type != "cpu" or count == 1 or keys.shape[2] > CHUNK_KEYS:
+        if queries.device.type == "cpu" and count == 1:  # queries that share keys, as rows of one head
+            grouped = queries.reshape(batch, self.heads, -1, dim)
+            return F.scaled_dot_product_attention(grouped, keys, values).reshape(queries.shape)
+        if queries.device.type != "cpu" or keys.shape[2] > CHUNK_KEYS:
             return F.scaled_dot_product_attention(queries, keys, values, attn_mask=mask, enable_gqa=True)
-        grouped = queries.reshape(batch, self.heads, -1, dim)  # (B, H_kv, g * n, hd)
-        products = torch.matmul(grouped, keys.transpose(2, 3)).mul_(dim**-0.5)
-        if mask is not None:
-            products = products.view(batch, heads, count, -1).add_(mask).view(products.shape)
-        return torch.matmul(products.softmax(-1), values).view(batch, heads, count, dim)
+        grouped = queries.reshape(batch * self.heads, -1, dim)  # (B * H_kv, g * n, hd)
+        keys, values = keys.flatten(0, 1), values.flatten(0, 1)
+        assert mask is not None, "several queries never see each other whole"
+        added = mask[0].expand(heads // self.heads, -1, -1).reshape(1, -1, mask.shape[-1])  # (1, g * n, P + n)
+        products = torch.baddbmm(added, grouped, keys.transpose(1, 2), alpha=dim**-0.5)
+        return torch.bmm(products.softmax(-1), values).view(batch, heads, count, dim)
 
 
 def _forget(linears: list[nn.Module]) -> None:
@@ -102,7 +111,7 @@ def _forget(linears: list[nn.Module]) -> None:
 
 def _one_matrix(linears: list[nn.Linear]) -> Tensor:
     """Concatenate weights of linears that read the same input; the linears keep views of the result."""
-    whole = torch.cat([linear.weight.detach() for linear in linears])
+    whole = laid_out(torch.cat([linear.weight.detach() for linear in linears]))
     start = 0
     for linear in linears:
         stop = start + linear.weight.shape[0]
@@ -111,10 +120,35 @@ def _one_matrix(linears: list[nn.Linear]) -> Tensor:
     return whole
 
 
-def rotate(heads: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """RoPE on queries or keys (B, H, P, hd) with cos and sin (1, P, hd)."""
-    first, second = heads.chunk(2, -1)
-    return heads * cos[:, None] + torch.cat([-second, first], -1) * sin[:, None]
+def laid_out(weight: Tensor) -> Tensor:
+    """A matrix (out, in) in the memory order in which the CPU multiplies few rows fastest: the longer side is contiguous.
+
+    Short dot products leave a processor waiting for memory. Other number formats and devices keep their order.
+    """
+    if weight.device.type != "cpu" or weight.dtype != torch.float32 or weight.shape[0] <= weight.shape[1]:
+        return weight
+    return weight.t().contiguous().t()
+
+
+def rotate(heads: Tensor, cos: Tensor, sin: Tensor, turn: Tensor | None = None) -> Tensor:
+    """RoPE on queries or keys (B, H, P, hd) with cos and sin (1, P, hd), whose halves are equal.
+
+    turn (hd, hd): the rotation of the one position that there is, as a matrix to multiply with.
+    """
+    if turn is not None:
+        return torch.matmul(heads, turn)
+    turned, half = heads * cos[:, None], heads.shape[-1] // 2
+    sin = sin[:, None].narrow(-1, 0, half)
+    first, second = heads.narrow(-1, 0, half), heads.narrow(-1, half, half)
+    turned.narrow(-1, 0, half).addcmul_(second, sin, value=-1)
+    turned.narrow(-1, half, half).addcmul_(first, sin)
+    return turned
+
+
+def turns(cos: Tensor, sin: Tensor) -> Tensor:
+    """Rotations of P positions as matrices (P, hd, hd), for `heads @ turn`: cos and sin (1, P, hd)."""
+    identity = torch.eye(cos.shape[-1], dtype=cos.dtype)[None, :, None].expand(-1, -1, cos.shape[1], -1)
+    return rotate(identity, cos, sin)[0].transpose(0, 1).contiguous()
 
 
 class Projector:

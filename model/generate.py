@@ -236,7 +236,7 @@ def decode(model: MPlus, ids: Tensor, cache: LayerCache) -> Tensor:
 def _decode(model: MPlus, ids: Tensor, cache: LayerCache) -> Tensor:
     length, count = cache.layers[0].length, ids.shape[1]
     hidden, position = model.embed(ids), length + cache.layers[0].dropped
-    rotary = model.rotary(torch.arange(position, position + count, device=ids.device), hidden)
+    rotary = model.place(position, count, hidden)
     mask = model.mask(count, length)
     for index in range(model.config.layers):
         hidden = model.step(index, hidden, mask, cache, rotary)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from model.adapters import READ, WRITE, add_adapters, lora_layers, merge, using
 from model.bare import BareLlama, LlamaSizes
 from model.config import MPlusConfig
-from model.fused import FusedLayer, Projector, rotate
+from model.fused import FusedLayer, Projector, laid_out, rotate, turns
 from model.layer_cache import GrowingLayer, LayerCache
 from model.retriever import Retriever
 
@@ -31,6 +31,7 @@ class KeysValues(NamedTuple):
     values: Tensor
 
 
+TURNS = 64  # positions whose rotations are made at once
 PrefixOf = Callable[[int, Tensor], KeysValues]  # (layer, hidden entering it (B, n, d)) -> the memory that it sees
 
 
@@ -54,6 +55,7 @@ class MPlus(nn.Module):
         self.projector: Projector | None = None
         self.bos_prefix: list[KeysValues] = []
         self._frames: dict[tuple[int, int, torch.dtype], tuple[Tensor, Tensor, Tensor | None]] = {}
+        self._turns: tuple[int, Tensor, Tensor, Tensor] | None = None
         if config.adapters is not None:
             add_adapters(self.llama.model, config.adapters)
             self.lora_layers = lora_layers(self.llama.model)
@@ -101,13 +103,29 @@ class MPlus(nn.Module):
         """cos and sin at positions (P,): each (1, P, hd)."""
         return self.llama.model.rotary_emb(like, positions[None])
 
+    def place(self, start: int, count: int, like: Tensor) -> tuple[Tensor, ...]:
+        """cos and sin of n positions from `start` on, each (1, n, hd), as `step` takes them.
+
+        One position of fused layers on the CPU has its rotation as a matrix (hd, hd) with them: one small product
+        instead of seven operations a layer.
+        """
+        if count > 1 or not self.fused or like.dtype != torch.float32 or like.device.type != "cpu":
+            return self.rotary(torch.arange(start, start + count, device=like.device), like)
+        first, at = start - start % TURNS, start % TURNS
+        if self._turns is None or self._turns[0] != first:
+            both = self.rotary(torch.arange(first, first + TURNS), like)
+            self._turns = first, *both, turns(*both)
+        _, cos, sin, matrices = self._turns
+        return cos.narrow(1, at, 1), sin.narrow(1, at, 1), matrices[at]
+
     def embed(self, ids: Tensor) -> Tensor:
         """Token embeddings: (B, n) -> (B, n, d)."""
         return self.llama.model.embed_tokens(ids)
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Final norm and head: (..., d) -> (..., V)."""
-        return self.llama.lm_head(self.llama.model.norm(hidden))
+        norm = self.llama.model.norm
+        return self.llama.lm_head(self.fused[0].norm(hidden, norm.weight) if self.fused else norm(hidden))
 
     def start_rows(self, batch: int = 1) -> Tensor:
         """First context of a document: (L, B, K, d)."""
@@ -149,7 +167,7 @@ class MPlus(nn.Module):
         return self._frames[key]
 
     def step(
-        self, index: int, hidden: Tensor, mask: Tensor | None, cache: LayerCache, rotary: tuple[Tensor, Tensor]
+        self, index: int, hidden: Tensor, mask: Tensor | None, cache: LayerCache, rotary: tuple[Tensor, ...]
     ) -> Tensor:
         """One decoder layer on hidden (B, n, d) behind its cache: the stock layer, or its fused form."""
         if self.fused:
@@ -183,6 +201,8 @@ class MPlus(nn.Module):
             for layer in self.llama.model.layers
         ]
         self.to(place)
+        if not self.config.llama.tie_word_embeddings:
+            self.llama.lm_head.weight = nn.Parameter(laid_out(self.llama.lm_head.weight.detach()), requires_grad=False)
         if self.projector is not None:
             self.projector.to(place)
         self.bos_prefix = [self.project_layer(i, row[None]) for i, row in enumerate(self.bos_embedding)]
