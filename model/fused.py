@@ -48,7 +48,7 @@ class FusedLayer:
         return sum(matrix.nbytes for matrix in (self.qkv, self.gate_up, self.out, self.down))
 
     def norm(self, rows: Tensor, weight: Tensor) -> Tensor:
-        """Root-mean-square norm of rows (..., d); one row alone is too short for the eight operations of torch's own."""
+        """Root-mean-square norm of rows (..., d); one row alone is too short for torch's own eight operations."""
         if rows.numel() > rows.shape[-1] or rows.dtype != torch.float32 or rows.device.type != "cpu":
             return F.rms_norm(rows, rows.shape[-1:], weight, self.eps)
         flat = rows.view(-1)
@@ -121,7 +121,7 @@ def _one_matrix(linears: list[nn.Linear]) -> Tensor:
 
 
 def laid_out(weight: Tensor) -> Tensor:
-    """A matrix (out, in) in the memory order in which the CPU multiplies few rows fastest: the longer side is contiguous.
+    """A matrix (out, in) in the memory order in which the CPU multiplies few rows fastest: the longer side contiguous.
 
     Short dot products leave a processor waiting for memory. Other number formats and devices keep their order.
     """
