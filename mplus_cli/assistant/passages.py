@@ -16,7 +16,10 @@ from mplus_cli.assistant.stems import stem
 from mplus_cli.library.stopwords import content_words
 
 SENTENCE_END = re.compile(r"(?<=[.!?…])[\"'”’»)\]]*\s+(?=[\"'“‘«(\[]?[A-ZÀ-ÞА-Я0-9—])|\n{2,}|(?<=[。！？])")
-ABBREVIATION = re.compile(r"\b(?:Mr|Mrs|Ms|Dr|St|Prof|Capt|Col|Gen|Lt|Sgt|Rev|Hon|Esq|Messrs|vs|etc|No|Vol|[A-Z])\.$")
+ABBREVIATION = re.compile(
+    r"\b(?:Mr|Mrs|Ms|Dr|St|Prof|Capt|Col|Gen|Lt|Sgt|Rev|Hon|Esq|Messrs|vs|etc|No|Vol|Fig|Figs|Eq|Sec|cf|viz|pp|[A-Z])\.$"
+)
+PARENTHESIS = 200  # characters on both sides in which one that is open must begin and end
 LONGEST_SENTENCE = 600  # characters; longer ones are cut at the next clause or word
 WORTH = (1.0, 0.55, 0.35, 0.35, 0.2, 0.2, 0.2, 0.2, 0.2)  # of a question word that many sentences away
 WIDEST_BREAK = 40  # characters between two sentences that follow each other
@@ -75,13 +78,23 @@ def _sentence(document: str, text: str, start: int, end: int) -> Sentence:
 def _bounds(text: str, start: int, end: int) -> Iterable[tuple[int, int]]:
     """Sentence boundaries in a window that reaches one longest sentence beyond [start, end)."""
     low, high = max(0, start - LONGEST_SENTENCE), min(len(text), end + LONGEST_SENTENCE)
-    cuts = [match.end() for match in SENTENCE_END.finditer(text, low, high) if not _abbreviated(text, match.start())]
+    cuts = [match.end() for match in SENTENCE_END.finditer(text, low, high) if _ends(text, match)]
     points = [low, *cuts, high]
     return pairwise(points)
 
 
-def _abbreviated(text: str, at: int) -> bool:
-    return ABBREVIATION.search(text, max(0, at - 8), at) is not None
+def _ends(text: str, match: re.Match[str]) -> bool:
+    """Whether a sentence ends at a mark: always before an empty line, never behind "Mr." or within a parenthesis."""
+    at = match.start()
+    if "\n\n" in match[0]:
+        return True
+    return ABBREVIATION.search(text, max(0, at - 8), at) is None and not _parenthesised(text, at)
+
+
+def _parenthesised(text: str, at: int) -> bool:
+    before = text[max(0, at - PARENTHESIS) : at].rpartition("\n\n")[2]
+    after = text[at : at + PARENTHESIS].partition("\n\n")[0].partition("(")[0]
+    return before.rfind("(") > before.rfind(")") and ")" in after
 
 
 def _shortened(text: str, start: int, end: int) -> Iterable[tuple[int, int]]:

@@ -35,6 +35,22 @@ def test_every_sentence_is_the_text_between_its_offsets(text, one, other):
         assert sentence.text == sentence.text.strip() != ""
 
 
+@pytest.mark.parametrize(
+    "marked",
+    [
+        "Gold (see State Geol. Survey, Bull. 19) was found.| It was sold.",
+        "He came (He saw. He won.) and left.| It rained.",
+        "A smile :( He left.| She stayed.",
+        "It was open (never closed.| It rained.|\n\nIt shone) again.",
+        "As Fig. 2 shows, it rose.| It fell.",
+        "Letter I.|\n\nTo Mrs. Saville, England.",
+    ],
+)
+def test_a_sentence_is_not_cut_within_a_parenthesis_and_always_at_an_empty_line(marked):
+    text = marked.replace("|", "")
+    assert texts(sentences("d", text, 0, len(text))) == [piece.strip() for piece in marked.split("|")]
+
+
 @given(st.text(min_size=1, max_size=4000))
 def test_no_sentence_is_endless(text):
     assert all(len(sentence.text) <= 600 for sentence in sentences("d", text, 0, len(text)))
