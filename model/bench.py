@@ -103,11 +103,13 @@ def write(
     device: str = "auto",
     dtype: str = "auto",
     threads: int | None = None,
+    documents: int = 1,
 ) -> dict[str, Any]:
     """Write `chunks` chunks of random tokens; tokens per second, time per chunk early and late, memory in bytes.
 
-    `late_to_early`: the median ratio of chunks that go on from the last one to chunks of a second document that is
-    `WINDOW` chunks long, in turn: a machine whose speed drifts slows both.
+    `documents`: so many texts in one batch, each of `chunks` chunks; tokens of all are counted, and the time of a chunk
+    is that of one chunk of each. `late_to_early`: the median ratio of chunks that go on from the last one to chunks of
+    a second document (or batch) that is `WINDOW` chunks long, in turn: a machine whose speed drifts slows both.
     """
     _set_threads(threads)
     loaded = checkpoint_of(checkpoint, random, WRITE, device, dtype)
@@ -116,10 +118,10 @@ def write(
     anonymous: dict[int, int] = {}
     with tempfile.TemporaryDirectory() as folder, torch.inference_mode():
         shards = _Shards(Path(folder))
-        for _ in written_rows(loaded, 5, length):
+        for _ in written_together(loaded, 5, length, documents):
             pass  # the first calls allocate
         begun = time.perf_counter()
-        writing = written_rows(loaded, chunks + WINDOW, length)
+        writing = written_together(loaded, chunks + WINDOW, length, documents)
         for number, rows in enumerate(islice(writing, chunks), 1):
             shards.add(rows)
             times.append(time.perf_counter() - begun)
@@ -128,12 +130,14 @@ def write(
         shards.flush()
         seconds = time.perf_counter() - begun
         written = shards.bytes
-        ratio = _late_to_early(writing, written_rows(loaded, 2 * WINDOW, length), shards)
+        ratio = _late_to_early(writing, written_together(loaded, 2 * WINDOW, length, documents), shards)
     each = [after - before for before, after in zip([0.0, *times], times, strict=False)]
+    tokens = documents * chunks * length
     return {
         "task": "write",
-        "tokens_per_second": round(chunks * length / seconds, 1),
+        "tokens_per_second": round(tokens / seconds, 1),
         "seconds": round(seconds, 3),
+        "documents": documents,
         "chunks": chunks,
         "chunk_length": length,
         "chunk_ms_early": round(1e3 * statistics.median(each[:WINDOW]), 3),
@@ -141,17 +145,17 @@ def write(
         "late_to_early": round(ratio, 3),
         "anonymous_bytes_early": min(anonymous.items())[1],
         "anonymous_bytes_late": max(anonymous.items())[1],
-        "row_bytes_per_token": round(written / (chunks * length), 1),
+        "row_bytes_per_token": round(written / tokens, 1),
         **surroundings(model),
     }
 
 
-def _late_to_early(late: Iterator[ReadRows], early: Iterator[ReadRows], shards: _Shards) -> float:
+def _late_to_early(late: Iterator[list[ReadRows]], early: Iterator[list[ReadRows]], shards: _Shards) -> float:
     """Median ratio of the seconds of one writer's next chunk to those of another's, taken in turn."""
     for rows in islice(early, WINDOW):
         shards.add(rows)
 
-    def seconds(writer: Iterator[ReadRows]) -> float:
+    def seconds(writer: Iterator[list[ReadRows]]) -> float:
         begun = time.perf_counter()
         shards.add(next(writer))
         return time.perf_counter() - begun
@@ -217,14 +221,27 @@ def _generate_once(reader: Reader, ids: Tensor, new: int) -> tuple[float, float]
 
 def written_rows(loaded: Checkpoint, chunks: int, length: int) -> Iterator[ReadRows]:
     """Rows of random chunks, one after the other, in the format that a library stores."""
-    model, newest = loaded.model, loaded.first_rows()
+    for (rows,) in written_together(loaded, chunks, length, 1):
+        yield rows
+
+
+def written_together(loaded: Checkpoint, chunks: int, length: int, documents: int) -> Iterator[list[ReadRows]]:
+    """The same of several documents, a chunk of each in one batch: for every chunk, the rows of each document."""
+    model, newest = loaded.model, loaded.first_rows()[:, None].expand(-1, documents, -1, -1)
     for number in range(chunks):
-        with using(model, WRITE):
-            new, _ = model.write(random_tokens(model, length, number % 97), newest[:, None])
-        newest = new[:, 0]
-        with using(model, READ):
-            rows = project(model, newest)
-        yield as_stored(rows)
+        texts = [random_tokens(model, length, (number + 31 * document) % 97) for document in range(documents)]
+        newest, rows = write_together(model, torch.cat(texts), newest)
+        yield rows
+
+
+def write_together(model: MPlus, ids: Tensor, newest: Tensor) -> tuple[Tensor, list[ReadRows]]:
+    """One chunk of each of B documents, (B, n), behind their newest rows (L, B, K, d): the new ones, and as stored."""
+    with using(model, WRITE):
+        new, _ = model.write(ids, newest)
+    with using(model, READ):
+        rows = project(model, new.flatten(1, 2))  # (L, B * K, ...), one document's after the other's
+    count = new.shape[2]
+    return new, [as_stored(rows.part(start, start + count)) for start in range(0, len(rows), count)]
 
 
 def random_tokens(model: MPlus, count: int, seed: int) -> Tensor:
@@ -239,9 +256,9 @@ class _Shards:
     def __init__(self, folder: Path) -> None:
         self.folder, self.rows, self.bytes, self.number = folder, [], 0, 0
 
-    def add(self, rows: ReadRows) -> None:
-        self.rows.append(rows)
-        if len(self.rows) == SHARD_CHUNKS:
+    def add(self, rows: list[ReadRows]) -> None:
+        self.rows += rows
+        if len(self.rows) >= SHARD_CHUNKS:
             self.flush()
 
     def flush(self) -> None:
@@ -347,7 +364,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("task", choices=("write", "generate", "length", "recall", "flops"))
     parser.add_argument("--checkpoint", type=Path)
     parser.add_argument("--random", "--shape", metavar="SHAPE", help=f"{', '.join(SHAPES)}, or {SHAPES['reference']}")
-    for name in ("--chunks", "--chunk-length", "--prompt", "--new", "--threads", "--rows", "--layer"):
+    for name in ("--documents", "--chunks", "--chunk-length", "--prompt", "--new", "--threads", "--rows", "--layer"):
         parser.add_argument(name, type=int)
     parser.add_argument("--lengths", help="in tokens, of recall in rows, such as 2000,16k,2M (k is 1,024)")
     parser.add_argument("--folder", type=Path, help="of length and recall: where the shards lie meanwhile")

@@ -27,6 +27,9 @@ Shape = Annotated[
     str | None, typer.Option("--random", metavar="SHAPE", help="Random weights: reference, small, 8b, or numbers.")
 ]
 Chunks = Annotated[int | None, typer.Option("--chunks", min=1, metavar="N", help="Chunks to write.")]
+Documents = Annotated[
+    int | None, typer.Option("--documents", min=1, metavar="N", help="Documents to write in one batch.")
+]
 ChunkLength = Annotated[int | None, typer.Option("--chunk-length", min=1, metavar="N", help="Tokens in a chunk.")]
 Lengths = Annotated[
     str | None, typer.Option("--lengths", metavar="N,N", help="Tokens, such as 2000,16k,2M; k is 1,024.")
@@ -40,6 +43,7 @@ Threads = Annotated[int | None, typer.Option("--threads", min=1, metavar="N", he
 def write(
     checkpoint: Checkpoint = None,
     random: Shape = None,
+    documents: Documents = None,
     chunks: Chunks = None,
     chunk_length: ChunkLength = None,
     device: common.Device = None,
@@ -52,8 +56,8 @@ def write(
     from mplus_cli import listing
 
     given = common.given(
-        checkpoint=checkpoint, random=random, chunks=chunks, chunk_length=chunk_length, device=device, dtype=dtype,
-        threads=threads,
+        checkpoint=checkpoint, random=random, documents=documents, chunks=chunks, chunk_length=chunk_length,
+        device=device, dtype=dtype, threads=threads,
     )  # fmt: skip
     listing.measured(model.bench.write(**given), as_json)
 

@@ -3,9 +3,14 @@
 import json
 
 import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from model.bench import SHAPE_NAMES, main, shape_config
+from model.adapters import WRITE
+from model.bench import SHAPE_NAMES, main, shape_config, write_together
 from model.errors import ModelError
+from tests.model.tiny import tiny_model, tokens
 
 
 @pytest.mark.parametrize("task", ["write", "generate"])
@@ -15,6 +20,38 @@ def test_a_benchmark_ends_with_one_json_line(task, capsys):
     assert result["tokens_per_second"] > 0
     assert result["peak_rss_bytes"] > 0
     assert tuple(result["shape"]) == SHAPE_NAMES
+
+
+def test_tokens_of_all_documents_of_a_batch_are_counted(capsys):
+    words = "write --random small --documents 3 --chunks 2 --threads 1 --dtype float32"
+    assert main(words.split()) == 0
+    result = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert result["documents"] == 3
+    assert result["tokens_per_second"] * result["seconds"] == pytest.approx(3 * 2 * result["chunk_length"], rel=0.02)
+    alone = shape_config("small")
+    row = 2 * alone.key_value_dim + alone.retriever_dim  # values, two bytes each
+    assert result["row_bytes_per_token"] == pytest.approx(alone.layers * row * 2 / 2, rel=0.05)  # two tokens a row
+
+
+@given(texts=st.lists(st.integers(0, 40), min_size=2, max_size=5), length=st.integers(1, 20))
+@settings(max_examples=15, deadline=None)
+def test_a_document_written_in_a_batch_has_the_rows_that_it_has_alone_whatever_the_others_are(texts, length):
+    model = tiny_model()
+    model.specialise(WRITE)
+
+    def written(documents):
+        newest, rows = model.start_rows(len(documents)), []
+        for chunk in range(2):
+            ids = torch.cat([tokens(length, 100 * document + chunk) for document in documents])
+            newest, rows = write_together(model, ids, newest)
+        return newest, rows
+
+    newest, rows = written(texts)
+    for place, text in enumerate(texts):
+        alone, (own,) = written([text])
+        torch.testing.assert_close(newest[:, place], alone[:, 0], atol=1e-4, rtol=1e-4)
+        for name, tensor in own.tensors().items():  # stored in bf16: rounding may fall to the other side
+            torch.testing.assert_close(rows[place].tensors()[name], tensor, atol=1e-3, rtol=1e-2)
 
 
 def test_a_shape_that_is_none_is_refused():
