@@ -71,6 +71,10 @@ class MPlusConfig:
         """Values of one row's key (or value) over all key-value heads."""
         return self.llama.num_key_value_heads * self.head_dim
 
+    def reach(self, layer: int) -> int:
+        """How far a recalled row's neighbours reach; not at all in a layer that is named for ranking chunks."""
+        return 0 if layer in self.extra.get("citing_layers", ()) else self.neighbours
+
     @property
     def ranking_layers(self) -> Sequence[int]:
         """The layers whose scores rank chunks for sources: those that the checkpoint names, else all."""

@@ -117,7 +117,8 @@ class Reader:
             found = best_rows(queries, keys, *wanted)
         strengths = chunk_strengths(self._chunks(queries, found.chunks))
         places = Places(self.memory.background, config.memory_rows, len(self.memory.table))
-        return with_neighbours(found, config.neighbours, places, membership.pool[layer], membership.oldest), strengths
+        reach = config.reach(layer)
+        return with_neighbours(found, reach, places, membership.pool[layer], membership.oldest), strengths
 
     def _find_among_all(self, layer: int, hidden: Tensor) -> tuple[Best, Tensor]:
         """The same from the score of every row, for memories with an order of their own, and other ways to score."""

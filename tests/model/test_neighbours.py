@@ -72,6 +72,11 @@ def test_the_reach_is_part_of_a_checkpoint() -> None:
     assert from_official(to_dict(replace(config, neighbours=5))).neighbours == 5
 
 
+def test_layers_that_rank_chunks_by_words_bring_no_neighbours() -> None:
+    config = replace(tiny_model().config, neighbours=3, extra={"citing_layers": [1]})
+    assert [config.reach(layer) for layer in range(config.layers)] == [3, 0, 3]
+
+
 def test_a_reader_puts_neighbours_into_the_memory() -> None:
     model = tiny_model(neighbours=2)
     layers, width, chunks = model.config.layers, model.config.key_value_dim, 6

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from model.checkpoint import load
+from model.config import from_official
 from model.training import cli
 from model.training.cli import FINISHED, Sources
 from model.training.stages import Plan, Stage, read_plan
@@ -40,3 +42,13 @@ def test_the_embedded_plan_runs_from_end_to_end(
         assert (tmp_path / name / "stage.json").is_file()
     model = load(tmp_path / FINISHED, device="cpu", dtype="float32").model
     assert model.config.memory_rows == 32
+
+
+def test_the_plan_has_the_shape_that_ships() -> None:
+    folder = Path(cli.__file__).parents[1] / "weights" / "embedded"
+    shipped = from_official(json.loads((folder / "config.json").read_text(encoding="utf-8")))
+    planned = read_plan(EMBEDDED).shape.config()
+    names = ("hidden_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads", "intermediate_size")
+    assert [getattr(planned.llama, name) for name in names] == [getattr(shipped.llama, name) for name in names]
+    for name in ("head_dim", "key_value_dim", "memory_rows", "pool_rows", "recall_rows", "retriever_dim", "neighbours"):
+        assert getattr(planned, name) == getattr(shipped, name), name
