@@ -34,6 +34,7 @@ from model.generate import Memory, Reader, Sampling
 from model.membership import ViewChunk, log_membership
 from model.memory import ReadRows, RowTable, as_stored, join, project, to_bytes
 from model.mplus import MPlus
+from model.row_sizes import MOST_CHUNKS_PER_SHARD
 
 # hidden x layers x heads x key-value heads x MLP x vocabulary x K x pool x recalled
 SHAPES = {
@@ -181,9 +182,9 @@ def generate(
     config, length = writer.model.config, chunk_length or writer.model.config.chunk_tokens
     with torch.inference_mode():
         background = writer.background_rows()
-        rows = [as_stored(part) for part in (background,) if part is not None] + list(
-            written_rows(writer, chunks, length)
-        )
+        rows = [as_stored(part) for part in (background,) if part is not None]
+        written = list(written_rows(writer, chunks, length))  # in shards as large as a library's
+        rows += [join(written[at : at + MOST_CHUNKS_PER_SHARD]) for at in range(0, chunks, MOST_CHUNKS_PER_SHARD)]
     del writer
     reader = checkpoint_of(checkpoint, random, READ, device, dtype)
     view = [ViewChunk("bench", number) for number in range(chunks)]
@@ -369,7 +370,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--lengths", help="in tokens, of recall in rows, such as 2000,16k,2M (k is 1,024)")
     parser.add_argument("--folder", type=Path, help="of length and recall: where the shards lie meanwhile")
     parser.add_argument("--shards", type=Path, help="of recall: a folder of shards whose keys are searched")
-    parser.add_argument("--keys", choices=("bf16", "int8", "int4"), help="of recall: their format")
+    parser.add_argument("--keys", choices=("bf16", "int8", "int5"), help="of recall: their format")
     parser.add_argument("--device")
     parser.add_argument("--dtype")
     parser.add_argument("--json", action="store_true", help="print the JSON line alone")

@@ -71,14 +71,11 @@ class FusedLayer:
     ) -> Tensor:
         """One decoder layer on hidden (B, n, d); mask (1, 1, n, P + n) additive, None for a single query."""
         batch, count, _ = hidden.shape
-        turning = self.query_heads + self.heads
-        flat = self.qkv(self.norm(hidden, self.input_norm))
+        turning, flat = self.query_heads + self.heads, self.qkv(self.norm(hidden, self.input_norm))
         heads = flat.view(batch, count, -1, self.head_dim).transpose(1, 2)  # (B, H + 2 H_kv, n, hd)
-        turned = rotate(heads.narrow(1, 0, turning), *position_embeddings)
-        queries, keys = turned.narrow(1, 0, self.query_heads), turned.narrow(1, self.query_heads, self.heads)
-        seen = self._attend(
-            queries, *past_key_values.update(keys, heads.narrow(1, turning, self.heads), layer), attention_mask
-        )
+        to_turn, values = heads.split((turning, self.heads), 1)
+        queries, keys = rotate(to_turn, *position_embeddings).split((self.query_heads, self.heads), 1)
+        seen = self._attend(queries, *past_key_values.update(keys, values, layer), attention_mask)
         hidden = self.out(seen.transpose(1, 2).reshape(batch, count, -1)).add_(hidden)
         gate, up = self.gate_up(self.norm(hidden, self.post_norm)).chunk(2, -1)
         return self.down(F.silu(gate, inplace=True).mul_(up)).add_(hidden)
