@@ -49,7 +49,7 @@ class FusedLayer:
 
     def norm(self, rows: Tensor, weight: Tensor) -> Tensor:
         """Root-mean-square norm of rows (..., d); one row alone is too short for torch's own eight operations."""
-        if rows.numel() > rows.shape[-1] or rows.dtype != torch.float32 or rows.device.type != "cpu":
+        if rows.numel() != rows.shape[-1] or rows.dtype != torch.float32 or rows.device.type != "cpu":
             return F.rms_norm(rows, rows.shape[-1:], weight, self.eps)
         flat = rows.view(-1)
         mean = torch.dot(flat, flat).item() / flat.numel()
@@ -69,7 +69,7 @@ class FusedLayer:
         position_embeddings: tuple[Tensor, ...],
         layer: int,
     ) -> Tensor:
-        """One decoder layer on hidden (B, n, d); mask (1, 1, n, P + n) additive, None for a single query."""
+        """One decoder layer on hidden (B, n, d); mask (1, 1 or H, n, P + n) additive, None for a single query."""
         batch, count, _ = hidden.shape
         turning, flat = self.query_heads + self.heads, self.qkv(self.norm(hidden, self.input_norm))
         heads = flat.view(batch, count, -1, self.head_dim).transpose(1, 2)  # (B, H + 2 H_kv, n, hd)
@@ -86,15 +86,15 @@ class FusedLayer:
         if keys.dtype != queries.dtype:
             mask = None if mask is None else mask.to(keys.dtype)
             return self._attend(queries.to(keys.dtype), keys, values, mask).to(queries.dtype)
-        if queries.device.type == "cpu" and count == 1:  # queries that share keys, as rows of one head
+        if queries.device.type == "cpu" and mask is None:  # queries that share keys, as rows of one head
             grouped = queries.reshape(batch, self.heads, -1, dim)
             return F.scaled_dot_product_attention(grouped, keys, values).reshape(queries.shape)
-        if queries.device.type != "cpu" or keys.shape[2] > CHUNK_KEYS:
+        if mask is None or queries.device.type != "cpu" or keys.shape[2] > CHUNK_KEYS:
             return F.scaled_dot_product_attention(queries, keys, values, attn_mask=mask, enable_gqa=True)
         grouped = queries.reshape(batch * self.heads, -1, dim)  # (B * H_kv, g * n, hd)
         keys, values = keys.flatten(0, 1), values.flatten(0, 1)
-        assert mask is not None, "several queries never see each other whole"
-        added = mask[0].expand(heads // self.heads, -1, -1).reshape(1, -1, mask.shape[-1])  # (1, g * n, P + n)
+        copies = (1, heads // self.heads) if mask.shape[1] == 1 else (batch, heads)
+        added = mask.expand(*copies, -1, -1).reshape(-1, grouped.shape[1], mask.shape[-1])  # (1 or B * H_kv, ...)
         products = torch.baddbmm(added, grouped, keys.transpose(1, 2), alpha=dim**-0.5)
         return torch.bmm(products.softmax(-1), values).view(batch, heads, count, dim)
 

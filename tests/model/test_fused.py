@@ -33,6 +33,7 @@ def test_the_norm_of_one_row_is_the_norm_of_that_row_among_others(scale):
     for number in range(5):
         alone = layer.norm(rows[:, number : number + 1], layer.input_norm)
         torch.testing.assert_close(alone, together[:, number : number + 1], atol=1e-6, rtol=1e-5)
+    assert layer.norm(rows[:, :0], layer.input_norm).shape == (1, 0, 32)
 
 
 @pytest.mark.parametrize("start", [0, 63, 64, 1000])
