@@ -30,13 +30,13 @@ from model.key_formats import Int8Keys, Keys, encode_keys
 from model.membership import ViewChunk, log_membership
 from model.memory import Rows, RowTable, map_rows
 from model.row_formats import Coded
-from model.row_sizes import group_rows
+from model.row_sizes import FORMATS, group_rows
 from model.scoring import Best, search
 from model.tokenizer import TextTokenizer
 
 LENGTHS = "100000,300000,1000000"
 BLOCK_ROWS = 4096  # rows of a block, as of a shard of the embedded model
-KEYS = ("bf16", "int8", "int4")  # how keys are kept
+KEYS = ("bf16", "int8", "int5")  # formats of rows whose keys differ
 MOST_TENSORS = 3  # of a block of keys
 MOVED = 0.3  # how far copies are moved, of the keys' standard deviation
 QUESTIONS = (
@@ -189,13 +189,13 @@ def many_keys(folder: Path, real: Tensor, number: int, keys: str) -> list[Keys]:
 
 
 def _stored(part: Tensor, keys: str) -> Keys:
-    return part if keys == "bf16" else encode_keys(part[None], keys, group_rows(len(part))).layer(0)
+    return part if keys == "bf16" else encode_keys(part[None], FORMATS[keys].retrieval, group_rows(len(part))).layer(0)
 
 
 def _keys(tensors: Sequence[Tensor], keys: str) -> Keys:
     if keys == "bf16":
         return tensors[0]
-    return Int8Keys(*tensors) if keys == "int8" else Coded(keys, *tensors)
+    return Int8Keys(*tensors) if keys == "int8" else Coded(FORMATS[keys].retrieval, *tensors)
 
 
 def _column(path: Path, kind: torch.dtype, shapes: Sequence[torch.Size]) -> list[Tensor]:

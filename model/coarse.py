@@ -15,8 +15,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from model.key_formats import Keys, grain, part_of, picked, widened
-from model.scoring import Best, best_first, in_order_of_birth, scores, search
+from model.key_formats import Keys, Workspace, joined, part_of, picked, widened
+from model.scanning import each, tiles
+from model.scoring import Best, Scorer, best_first, in_order_of_birth, scores, search
 
 FROM_ROWS = 500_000  # rows of a layer from which this is faster than scoring all of them
 TILE_ROWS = 4096  # compared, and scored, at a time
@@ -25,6 +26,8 @@ BENDING_TOKENS = 2  # prompt tokens whose sigmoids it holds
 SCORED = 0.03  # share of the rows that are scored
 LEAST_SCORED = 16  # rows scored for every row that is wanted, at least
 WEIGHT_OF_ALL = 0.01  # of a row at or below the median, where the best row of the sample weighs 1
+WIDENED_PARTS = 32  # of a sample, at a time
+FITTED_ROWS = 1024  # of a sample, at a time
 RIDGE = 1e-4  # of the normal equations, relative to their mean diagonal
 
 
@@ -37,9 +40,10 @@ class StandIn(NamedTuple):
     directions: Tensor
     weights: Tensor
 
-    def __call__(self, keys: Tensor) -> Tensor:
+    def __call__(self, keys: Tensor, workspace: Workspace | None = None) -> Tensor:
         """Keys (m, h) float32 -> (m,)."""
-        products = self.directions @ keys.T
+        out = workspace(len(self.directions), len(keys)) if workspace else None
+        products = torch.mm(self.directions, keys.T, out=out)
         products[1:].sigmoid_()
         return self.weights @ products
 
@@ -68,6 +72,7 @@ def coarse_search(
     queries (n, h), blocks of keys (M_i, h); scored: the share of the rows that are scored, 1 for all. Where fewer than
     `count` rows were found, all are scored.
     """
+    blocks = [block for block in blocks if len(block)]
     total = sum(map(len, blocks))
     share = max(scored, LEAST_SCORED * count / max(1, total))
     if share >= 1:
@@ -81,34 +86,59 @@ def coarse_search(
     best, order = best_first(values, count)
     if len(best) < count or not best.isfinite().all():
         return search(queries, blocks, count, left_out, oldest)
-    pool = values[:0] if left_out is None else scores(queries, gathered(blocks, left_out)).rows.cpu()
+    pool = values[:0] if left_out is None else scores(queries, joined(gathered(blocks, left_out))).rows.cpu()
     return Best(*in_order_of_birth(rows[order], best), pool, [])
 
 
 def _scored_rows(queries: Tensor, blocks: Sequence[Keys], estimate: StandIn, floor: float) -> tuple[Tensor, Tensor]:
     """The rows whose stand-in reaches the floor, ascending (m,), and their scores (m,); on the host."""
     rows, values, waiting, first = [torch.zeros(0, dtype=torch.long)], [torch.zeros(0)], [], 0
-    for block in blocks:
-        tile = max(1, TILE_ROWS // grain(block)) * grain(block)
-        for start in range(0, len(block), tile):
-            keys = widened(part_of(block, start, min(start + tile, len(block))), queries.device).float()
-            kept = (estimate(keys) >= floor).nonzero()[:, 0]
-            rows.append(kept.cpu() + (first + start))
-            waiting.append(keys[kept])
+    score = Scorer(queries)
+    sieved = each(blocks, lambda: Sieve(estimate, floor), queries.device)
+    for block, (kept, keys) in zip(blocks, sieved, strict=True):
+        rows.append(kept.cpu() + first)
+        waiting.append(keys)
         first += len(block)
         if sum(map(len, waiting)) >= TILE_ROWS:
-            values.append(scores(queries, [torch.cat(waiting)]).rows.cpu())
+            values.append(score(torch.cat(waiting)).cpu())
             waiting = []
     if waiting:
-        values.append(scores(queries, [torch.cat(waiting)]).rows.cpu())
+        values.append(score(torch.cat(waiting)).cpu())
     return torch.cat(rows), torch.cat(values)
+
+
+class Sieve:
+    """Picks the keys whose stand-in reaches a floor."""
+
+    def __init__(self, estimate: StandIn, floor: float) -> None:
+        self.estimate, self.floor = estimate, floor
+        self.device = estimate.weights.device
+        self.wide, self.products = Workspace(self.device), Workspace(self.device)
+
+    def __call__(self, number: int, keys: Keys) -> tuple[Tensor, Tensor]:
+        """Keys (m, h) of a block -> which of them, ascending (k,), and these (k, h), float32."""
+        if len(keys) <= TILE_ROWS:
+            return self._tile(keys)
+        found = [(start, self._tile(part_of(keys, start, stop))) for start, stop in tiles(keys, TILE_ROWS)]
+        return torch.cat([rows + start for start, (rows, _) in found]), torch.cat([kept for _, (_, kept) in found])
+
+    def _tile(self, keys: Keys) -> tuple[Tensor, Tensor]:
+        wide = widened(keys, self.device, self.wide).float()
+        rows = (self.estimate(wide, self.products) >= self.floor).nonzero()[:, 0]
+        return rows, wide[rows]
 
 
 def sample(queries: Tensor, blocks: Sequence[Keys], most: int) -> Tensor:
     """At most so many keys, evenly spaced among all: (m, h) float32, where the queries are."""
     total = sum(map(len, blocks))
     rows = torch.linspace(0, total - 1, min(total, most), dtype=torch.float64).long()
-    return torch.cat([widened(part, queries.device).float() for part in gathered(blocks, rows)])
+    found, first = queries.new_empty(len(rows), queries.shape[1], dtype=torch.float32), 0
+    parts = gathered(blocks, rows)
+    for start in range(0, len(parts), WIDENED_PARTS):
+        for some in joined(parts[start : start + WIDENED_PARTS]):
+            found[first : first + len(some)] = widened(some, queries.device)
+            first += len(some)
+    return found
 
 
 def stand_in(queries: Tensor, keys: Tensor, tokens: int = BENDING_TOKENS) -> StandIn:
@@ -116,24 +146,31 @@ def stand_in(queries: Tensor, keys: Tensor, tokens: int = BENDING_TOKENS) -> Sta
 
     The tokens are those whose own sigmoids are worst fitted by a linear function.
     """
+    width, tokens = keys.shape[1] + 1, min(tokens, len(queries))
     each = (keys @ queries.T).sigmoid_()  # (m, n)
     values = each.mean(1)
-    height = (values - values.median()).clamp_min(0)
+    height = (values - values.median()).clamp_min_(0)
     weights = height / height.max().clamp_min(1e-12) + WEIGHT_OF_ALL
-    linear = torch.cat([keys, keys.new_ones(len(keys), 1)], 1)
-    misses = weights @ (each - linear @ _least_squares(linear, each, weights)).square()  # (n,)
-    bent = misses.topk(min(tokens, len(queries))).indices
-    fit = _least_squares(torch.cat([linear, each[:, bent]], 1), values[:, None], weights)[:, 0]
-    slopes, heights = fit[: keys.shape[1]], fit[keys.shape[1] + 1 :]
+    inputs = keys.new_ones(len(keys), width + tokens)  # the key, 1, and the sigmoids of the tokens that bend most
+    inputs[:, : width - 1] = keys
+    linear = inputs[:, :width]
+    misses = torch.addmm(each, linear, _least_squares(linear, each, weights), alpha=-1).square_()
+    bent = (weights @ misses).topk(tokens).indices
+    torch.index_select(each, 1, bent, out=inputs[:, width:])
+    fit = _least_squares(inputs, values[:, None], weights)[:, 0]
+    slopes, heights = fit[: width - 1], fit[width:]
     return StandIn(torch.cat([slopes[None], queries[bent]]), torch.cat([heights.new_ones(1), heights]))
 
 
 def _least_squares(inputs: Tensor, wanted: Tensor, weights: Tensor) -> Tensor:
     """Coefficients (p, q) from inputs (m, p) to what is wanted (m, q), every row with its weight."""
-    weighted = inputs * weights[:, None]
-    normal = weighted.T @ inputs
+    normal, right = (inputs.new_zeros(inputs.shape[1], part.shape[1]) for part in (inputs, wanted))
+    for some, these, weight in zip(*(part.split(FITTED_ROWS) for part in (inputs, wanted, weights)), strict=True):
+        weighted = (some * weight[:, None]).T
+        normal.addmm_(weighted, some)
+        right.addmm_(weighted, these)
     normal.diagonal().add_(RIDGE * normal.diagonal().mean())
-    return torch.linalg.solve(normal, weighted.T @ wanted)
+    return torch.linalg.solve(normal, right)
 
 
 def gathered(blocks: Sequence[Keys], rows: Tensor) -> list[Keys]:

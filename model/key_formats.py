@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 import torch
 from torch import Tensor
@@ -53,9 +55,10 @@ class Int8Keys:
         """The same keys on a device."""
         return Int8Keys(self.values.to(device), self.scales.to(device))
 
-    def decoded(self) -> Tensor:
-        """All keys (..., n, h), float32."""
-        return self.values.float().mul_(self.scales.float()[..., None])
+    def decoded(self, out: Tensor | None = None) -> Tensor:
+        """All keys (..., n, h), float32, in `out` where it is given."""
+        wide = self.values.float() if out is None else out.copy_(self.values)
+        return wide.mul_(self.scales.float()[..., None])
 
 
 Keys = Tensor | Int8Keys | Coded  # (n, h) of one layer
@@ -91,10 +94,40 @@ def picked(keys: Keys, rows: Tensor) -> Keys:
     return keys[rows] if isinstance(keys, Tensor) else keys.picked(rows)
 
 
-def widened(keys: Keys, device: torch.device) -> Tensor:
+def joined(parts: Sequence[Keys]) -> list[Keys]:
+    """Keys one after the other, as few as there are changes of their kind; each picked (`picked`)."""
+    runs = (list(run) for _, run in groupby(parts, lambda part: (type(part), getattr(part, "code", ""))))
+    return [_one(run) for run in runs]
+
+
+def _one(parts: Sequence[Keys]) -> Keys:
+    first = parts[0]
+    if isinstance(first, Tensor):
+        return torch.cat([part for part in parts if isinstance(part, Tensor)])
+    tensors = zip(*(part.tensors() for part in parts if not isinstance(part, Tensor)), strict=True)
+    columns = [torch.cat(some) for some in tensors]
+    return Int8Keys(*columns) if isinstance(first, Int8Keys) else Coded(first.code, *columns)
+
+
+class Workspace:
+    """Memory that is used again and again: fresh memory for every tile would have to be cleared by the kernel."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device, self.held = device, torch.zeros(0, device=device)
+
+    def __call__(self, rows: int, width: int) -> Tensor:
+        """(rows, width) float32, with whatever stood there."""
+        if self.held.numel() < rows * width:
+            self.held = torch.empty(rows * width, device=self.device)
+        return self.held[: rows * width].view(rows, width)
+
+
+def widened(keys: Keys, device: torch.device, workspace: Workspace | None = None) -> Tensor:
     """Keys on a device in a format that it multiplies fast: float32 on a CPU without bf16 in hardware."""
     keys = keys.to(device)
-    if not isinstance(keys, Tensor):
-        return keys.decoded()
-    slow = device.type == "cpu" and not (keys.dtype == torch.bfloat16 and cpu_has_bf16())
-    return keys.float() if slow else keys  # a bf16 product takes eight times as long there
+    if isinstance(keys, Tensor) and (keys.dtype == torch.float32 or device.type != "cpu"):
+        return keys
+    if isinstance(keys, Tensor) and keys.dtype == torch.bfloat16 and cpu_has_bf16():
+        return keys  # elsewhere a bf16 product takes eight times as long as one in float32
+    out = (workspace or Workspace(device))(len(keys), keys.shape[1] if isinstance(keys, Tensor) else keys.width)
+    return out.copy_(keys) if isinstance(keys, Tensor) else keys.decoded(out)

@@ -8,16 +8,16 @@ chunks can be joined, cut and gathered without being decoded.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from model.row_sizes import BITS, PLANES
+from model.row_sizes import PLANES
 
-REACH = {"fp8": 448.0, "int8": 127.5, "int5": 15.5, "int4": 7.5}  # the largest distance of a code from the middle
+# the largest distance of a code from the middle, in scales
+REACH = {"fp8": 448.0, "int8": 127.5, "int5": 15.5, "int4": 7.5, "pairs": 7.5}
 LEAST_SCALE, MOST = 2.0**-14, 65504.0  # float16: the smallest normal number, the largest
 
 
@@ -77,16 +77,19 @@ class Coded:
         """The same rows on a device."""
         return Coded(self.code, *(part.to(device) for part in self.tensors()))
 
-    def decoded(self) -> Tensor:
-        """All rows (..., n, D), float32."""
-        steps = _steps(self.codes, self.code, self.width).unflatten(-2, (-1, self.group))  # (..., G, g, D)
-        return steps.mul_(self.scales.float().unsqueeze(-2)).add_(self.middles.float().unsqueeze(-2)).flatten(-3, -2)
+    def decoded(self, out: Tensor | None = None) -> Tensor:
+        """All rows (..., n, D), float32, in `out` where it is given."""
+        wide = torch.empty(*self.codes.shape[:-1], self.width, device=self.codes.device) if out is None else out
+        wide.copy_(_numbers(self.codes, self.code, self.width))
+        grouped = wide.unflatten(-2, (-1, self.group))  # (..., G, g, D)
+        bases, scales = self._lines()
+        torch.addcmul(bases.unsqueeze(-2), grouped, scales.unsqueeze(-2), out=grouped)
+        return wide
 
-
-def joined(parts: Sequence[Coded]) -> Coded:
-    """Rows of one code and one size of group, one after the other."""
-    tensors = zip(*(part.tensors() for part in parts), strict=True)
-    return Coded(parts[0].code, *(torch.cat(some, -2) for some in tensors))
+    def _lines(self) -> tuple[Tensor, Tensor]:
+        """What a channel of a group is: base + scale * its code (of fp8: its number); (..., G, D) float32 each."""
+        scales = self.scales.float()
+        return torch.sub(self.middles, scales, alpha=0.0 if self.code == "fp8" else REACH[self.code]), scales
 
 
 def encode(rows: Tensor, code: str, group: int) -> Coded:
@@ -105,39 +108,41 @@ def _codes(steps: Tensor, code: str) -> Tensor:
     reach = REACH[code]
     if code == "fp8":
         return steps.clamp(-reach, reach).to(torch.float8_e4m3fn).view(torch.uint8)
-    return packed((steps + reach).round().clamp(0, 2 * reach).to(torch.uint8), BITS[code])
+    return packed((steps + reach).round().clamp(0, 2 * reach).to(torch.uint8), code)
 
 
-def _steps(codes: Tensor, code: str, width: int) -> Tensor:
-    """The inverse: bytes (..., W) -> (..., width) float32."""
-    if code == "fp8":
-        return codes.view(torch.float8_e4m3fn).float()
-    return unpacked(codes, BITS[code], width).float().sub_(REACH[code])
+def _numbers(codes: Tensor, code: str, width: int) -> Tensor:
+    """Bytes (..., W) as the numbers (..., width) that they stand for, in a format of few bits."""
+    return codes.view(torch.float8_e4m3fn) if code == "fp8" else unpacked(codes, code, width)
 
 
-def packed(numbers: Tensor, bits: int) -> Tensor:
-    """Numbers (..., D) uint8 below 2 ** bits, plane after plane: (..., W).
+def packed(numbers: Tensor, code: str) -> Tensor:
+    """Numbers (..., D) uint8, plane after plane: (..., W).
 
-    A byte of a plane of b bits has 8 / b channels, the first lowest; neighbours lie in neighbouring bytes.
+    A byte of a plane of b bits has 8 / b channels, the first lowest; neighbours lie in neighbouring bytes, but in
+    `pairs` in the same one, so that many rows are unpacked with few operations.
     """
     planes, below = [], 0
-    for width in PLANES[bits]:
-        each = 8 // width
+    for bits in PLANES[code]:
+        each = 8 // bits
         size = -(-numbers.shape[-1] // each)
-        plane = F.pad(numbers >> below & (1 << width) - 1, (0, size * each - numbers.shape[-1]))
-        shifts = torch.arange(0, 8, width, dtype=torch.uint8, device=numbers.device)[:, None]
-        planes.append((plane.unflatten(-1, (each, size)) << shifts).sum(-2, dtype=torch.uint8))
-        below += width
+        plane = F.pad(numbers >> below & (1 << bits) - 1, (0, size * each - numbers.shape[-1]))
+        cut = plane.unflatten(-1, (size, each)).mT if code == "pairs" else plane.unflatten(-1, (each, size))
+        shifts = torch.arange(0, 8, bits, dtype=torch.uint8, device=numbers.device)[:, None]
+        planes.append((cut << shifts).sum(-2, dtype=torch.uint8))
+        below += bits
     return torch.cat(planes, -1)
 
 
-def unpacked(codes: Tensor, bits: int, width: int) -> Tensor:
+def unpacked(codes: Tensor, code: str, width: int) -> Tensor:
     """The inverse of `packed`: (..., W) -> (..., width) uint8."""
-    if bits == 8:
-        return codes
-    sizes = [-(-width * plane // 8) for plane in PLANES[bits]]
+    if code == "pairs":
+        both = codes.to(torch.int16)  # 0x00HL
+        both = both.mul(16).bitwise_or_(both).bitwise_and_(0x0F0F)  # 0x0HL0, 0x0H?L, 0x0H0L: L first in memory
+        return both.view(torch.uint8)[..., :width]
+    sizes = [-(-width * bits // 8) for bits in PLANES[code]]
     numbers, below = torch.zeros((), dtype=torch.uint8, device=codes.device), 0
-    for plane, part in zip(PLANES[bits], codes.split(sizes, -1), strict=True):
-        pieces = torch.cat([part >> shift & (1 << plane) - 1 for shift in range(0, 8, plane)], -1)[..., :width]
-        numbers, below = numbers | pieces << below, below + plane
+    for bits, part in zip(PLANES[code], codes.split(sizes, -1), strict=True):
+        pieces = torch.cat([part >> shift & (1 << bits) - 1 for shift in range(0, 8, bits)], -1)[..., :width]
+        numbers, below = numbers | pieces << below, below + bits
     return numbers

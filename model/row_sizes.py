@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-BITS = {"bf16": 16, "fp8": 8, "int8": 8, "int5": 5, "int4": 4}  # of a channel, by code
-PLANES = {8: (8,), 5: (4, 1), 4: (4,)}  # bits of a code, lowest first: those of a plane lie together, packed into bytes
+# how the bits of a channel are cut, by code, lowest first: those of a plane lie together, packed into bytes
+PLANES = {"bf16": (16,), "fp8": (8,), "int8": (8,), "int5": (4, 1), "int4": (4,), "pairs": (4,)}
 
 
 class Parts(NamedTuple):
@@ -20,7 +20,7 @@ FORMATS = {
     "bf16": Parts("bf16", "bf16", "bf16"),
     "fp8": Parts("fp8", "fp8", "int8"),
     "int8": Parts("int8", "int8", "int8"),
-    "int5": Parts("int5", "int4", "int4"),
+    "int5": Parts("int5", "int4", "pairs"),
     "int4": Parts("int4", "int4", "int8"),
 }
 DEFAULT = "int8"
@@ -38,7 +38,7 @@ def group_rows(rows: int) -> int:
 
 def packed_bytes(code: str, channels: int) -> int:
     """Bytes of one row's channels in a code, without middles and scales."""
-    return channels * 2 if code == "bf16" else sum(-(-channels * plane // 8) for plane in PLANES[BITS[code]])
+    return sum(-(-channels * bits // 8) for bits in PLANES[code])
 
 
 def chunk_bytes(row_format: str, layers: int, rows: int, key_value_dim: int, retriever_dim: int) -> tuple[int, int]:

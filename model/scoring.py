@@ -6,17 +6,17 @@ is widened, scored, and merged into the best rows so far. Of equal scores the ol
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from model.key_formats import Keys, grain, part_of, widened
+from model.key_formats import Keys, Workspace, part_of, widened
+from model.scanning import each, tiles
 
 TILE_QUERIES = 64  # prompt tokens scored at a time
-TILE_BYTES = 1 << 20  # of widened keys and scores on the CPU: what stays in a core's cache
+TILE_BYTES = 1 << 21  # of widened keys and scores on the CPU: what a cache that cores share holds
 DEVICE_TILE_BYTES = 1 << 26  # on other devices, where few large products are faster
 WAITING_ROWS = 65_536  # scores that wait to be compared with the best so far
 
@@ -130,24 +130,17 @@ def _score_blocks(
     tile_rows: int | None,
     add: Callable[[Tensor], None],
 ) -> list[Tensor]:
-    """Hand the scores (m,) of every tile to `add`, in order; the best rows of chunks of every block, as in `Scores`."""
-    chunks = []
-    for block in blocks:
-        best = [queries.new_zeros(len(queries), 0, dtype=torch.float32)]
-        for values, strongest in _tiles(queries, block, chunk_rows, tile_rows):
-            add(values)
-            best.append(strongest)
-        chunks.append(torch.cat(best, 1))
-    return chunks
+    """Hand the scores (m,) of every block to `add`, in order; the best rows of its chunks, as in `Scores`."""
+    whole = [len(block) // chunk_rows if chunk_rows else 0 for block in blocks]
+    chunks = queries.new_empty(len(queries), sum(whole), dtype=torch.float32).split(whole, 1) if blocks else ()
 
+    def worker() -> Callable[[int, Keys], Tensor]:
+        score = Scorer(queries, chunk_rows, tile_rows)
+        return lambda number, keys: score(keys, chunks[number])
 
-def _tiles(queries: Tensor, block: Keys, chunk_rows: int, tile_rows: int | None) -> Iterator[tuple[Tensor, Tensor]]:
-    """(scores (m,), best rows of whole chunks (n, m // chunk_rows)) of every tile of a block."""
-    unit = math.lcm(chunk_rows or 1, grain(block))
-    tile = max(1, (tile_rows or tile_size(queries)) // unit) * unit
-    for start in range(0, len(block), tile):
-        keys = widened(part_of(block, start, min(start + tile, len(block))), queries.device)
-        yield _score_tile(queries.to(keys.dtype), keys, chunk_rows)
+    for values in each(blocks, worker, queries.device):
+        add(values)
+    return list(chunks)
 
 
 def tile_size(queries: Tensor) -> int:
@@ -156,11 +149,40 @@ def tile_size(queries: Tensor) -> int:
     return max(64, room // (4 * (queries.shape[1] + min(len(queries), TILE_QUERIES))) // 64 * 64)
 
 
-def _score_tile(queries: Tensor, keys: Tensor, chunk_rows: int) -> tuple[Tensor, Tensor]:
-    means, best = [], []
-    whole = len(keys) // chunk_rows * chunk_rows if chunk_rows else 0
-    for some in queries.split(TILE_QUERIES):
-        found = (some @ keys.T).float().sigmoid_()  # in bf16 all good rows would tie: its steps below 1 are 0.004
-        means.append(found.sum(0))
-        best.append(found[:, :whole].unflatten(1, (-1, chunk_rows)).amax(2) if whole else found[:, :0])
-    return sum(means[1:], means[0]) / len(queries), torch.cat(best)
+class Scorer:
+    """Scores keys against queries (n, h), a tile at a time and always in the same memory.
+
+    chunk_rows: rows of a chunk whose best row is wanted for every query; 0 for none.
+    """
+
+    def __init__(self, queries: Tensor, chunk_rows: int = 0, tile_rows: int | None = None) -> None:
+        self.queries, self.chunk_rows = queries, chunk_rows
+        self.tile_rows = tile_rows or tile_size(queries)
+        self.wide, self.products = Workspace(queries.device), Workspace(queries.device)
+
+    def __call__(self, keys: Keys, best: Tensor | None = None) -> Tensor:
+        """Scores (m,) of keys (m, h); the best rows of whole chunks are written to `best` (n, m // chunk_rows)."""
+        size, device = self.chunk_rows, self.queries.device
+        values = self.queries.new_empty(len(keys), dtype=torch.float32)
+        best = values.new_empty(len(self.queries), 0) if best is None else best
+        for start, stop in tiles(keys, self.tile_rows, size or 1):
+            tile = widened(part_of(keys, start, stop), device, self.wide)
+            self._score(tile, values[start:stop], best[:, start // size : stop // size] if size else best)
+        return values
+
+    def _score(self, keys: Tensor, values: Tensor, best: Tensor) -> None:
+        """Keys (m, h) -> values (m,), best (n, m // chunk_rows)."""
+        total, queries = None, self.queries.to(keys.dtype)
+        for some, strongest in zip(queries.split(TILE_QUERIES), best.split(TILE_QUERIES), strict=True):
+            found = self._products(some, keys).sigmoid_()  # (k, m)
+            total = torch.sum(found, 0, out=values) if total is None else total.add_(found.sum(0))
+            if strongest.shape[1]:
+                whole = found[:, : strongest.shape[1] * self.chunk_rows]
+                torch.amax(whole.unflatten(1, (-1, self.chunk_rows)), 2, out=strongest)
+        values.div_(len(queries))
+
+    def _products(self, queries: Tensor, keys: Tensor) -> Tensor:
+        """(k, m) float32: in bf16 all good rows would tie, whose steps below 1 are 0.004."""
+        if keys.dtype != torch.float32:
+            return (queries @ keys.T).float()
+        return torch.mm(queries, keys.T, out=self.products(len(queries), len(keys)))

@@ -122,7 +122,7 @@ def recall(
         str | None, typer.Option("--rows", metavar="N,N", help="Rows of a layer, such as 100000,1M; k is 1,024.")
     ] = None,
     layer: Annotated[int | None, typer.Option("--layer", min=0, metavar="N", help="The layer, counted from 0.")] = None,
-    keys: Annotated[str | None, typer.Option("--keys", metavar="FORMAT", help="bf16, int8 or int4.")] = None,
+    keys: Annotated[str | None, typer.Option("--keys", metavar="FORMAT", help="bf16, int8 or int5.")] = None,
     folder: Annotated[Path | None, typer.Option("--folder", metavar="DIR", help="Where keys lie meanwhile.")] = None,
     dtype: common.Dtype = None,
     threads: Threads = None,

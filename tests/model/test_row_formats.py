@@ -6,14 +6,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model.errors import CheckpointError
-from model.key_formats import int8_keys, part_of
+from model.key_formats import int8_keys, joined, part_of
 from model.memory import CodedRows, ReadRows, RowTable, as_stored, from_bytes, join, map_rows, to_bytes
-from model.row_formats import REACH, encode, joined, packed, unpacked
-from model.row_sizes import BITS, FORMATS, chunk_bytes, group_rows, packed_bytes
+from model.row_formats import REACH, encode, packed, unpacked
+from model.row_sizes import FORMATS, PLANES, chunk_bytes, group_rows, packed_bytes
 from model.scoring import scores, search
 
 CODED = [name for name in FORMATS if name != "bf16"]
-WHOLE = ["int8", "int5", "int4"]  # codes that are whole numbers
+WHOLE = ["int8", "int5", "int4", "pairs"]  # codes that are whole numbers
 LAYERS, WIDTH, KEY = 2, 6, 5
 
 
@@ -47,26 +47,28 @@ def test_a_decoded_row_is_within_half_a_step(code, group, width, spread, middle,
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.sampled_from([8, 5, 4]), st.integers(0, 20), st.integers(0, 2**31))
-def test_packed_numbers_come_back(bits, width, seed):
-    numbers = torch.randint(2**bits, (3, width), dtype=torch.uint8, generator=torch.Generator().manual_seed(seed))
-    assert torch.equal(unpacked(packed(numbers, bits), bits, width), numbers)
+@given(st.sampled_from(WHOLE), st.integers(0, 20), st.integers(0, 2**31))
+def test_packed_numbers_come_back(code, width, seed):
+    most, generator = int(2 * REACH[code]) + 1, torch.Generator().manual_seed(seed)
+    numbers = torch.randint(most, (3, width), dtype=torch.uint8, generator=generator)
+    assert torch.equal(unpacked(packed(numbers, code), code, width), numbers)
 
 
-def test_five_bits_are_a_plane_of_four_and_a_plane_of_one():
-    """As docs/library-format.md says it."""
+def test_channels_lie_where_the_library_format_says():
     numbers = torch.randint(32, (16,), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    held = packed(numbers[None], 5)[0].tolist()
+    five, halves, pairs = (packed(some[None], code)[0].tolist() for some, code in
+                           ((numbers, "int5"), (numbers & 15, "int4"), (numbers & 15, "pairs")))  # fmt: skip
     for channel, number in enumerate(numbers.tolist()):
-        low = held[channel % 8] >> (4 * (channel // 8)) & 15
-        top = held[8 + channel % 2] >> (channel // 2) & 1
+        low, top = five[channel % 8] >> 4 * (channel // 8) & 15, five[8 + channel % 2] >> channel // 2 & 1
         assert low + 16 * top == number
+        assert halves[channel % 8] >> 4 * (channel // 8) & 15 == number & 15
+        assert pairs[channel // 2] >> 4 * (channel % 2) & 15 == number & 15
 
 
 def test_more_bits_are_nearer():
     wanted = torch.randn(LAYERS, 64, WIDTH, generator=torch.Generator().manual_seed(0))
     error = {code: float((encode(wanted, code, 64).decoded() - wanted).norm() / wanted.norm()) for code in REACH}
-    assert error["int8"] < error["fp8"] < error["int5"] < error["int4"] < 0.15
+    assert error["int8"] < error["fp8"] < error["int5"] < error["int4"] == error["pairs"] < 0.15
     assert error["int5"] == pytest.approx(error["int4"] * 15 / 31, rel=0.1)
 
 
@@ -96,8 +98,8 @@ def test_parts_and_picked_rows_decode_to_what_all_decode_to(code, group, data):
     assert torch.equal(coded.picked(rows).decoded(), whole[:, rows])
     assert torch.equal(coded.layer(1).picked(rows).decoded(), whole[1, rows])
     assert torch.equal(coded.part(start, stop).decoded(), whole[:, start:stop])
-    assert torch.equal(joined([coded.part(start, stop), coded.part(0, start or group)]).decoded(),
-                       torch.cat([whole[:, start:stop], whole[:, : start or group]], 1))  # fmt: skip
+    (one,) = joined([coded.layer(1).part(start, stop), coded.layer(1).part(0, group)])
+    assert torch.equal(one.decoded(), torch.cat([whole[1, start:stop], whole[1, :group]]))
 
 
 @settings(max_examples=30, deadline=None)
@@ -206,7 +208,7 @@ def test_rows_of_a_model_without_a_retriever_have_empty_keys(row_format):
 
 
 def test_every_code_has_a_size_and_a_reach():
-    assert {code for parts in FORMATS.values() for code in parts} == set(BITS) == {"bf16", *REACH}
+    assert {code for parts in FORMATS.values() for code in parts} == set(PLANES) == {"bf16", *REACH}
 
 
 def test_the_bytes_of_a_token_are_those_that_are_promised():

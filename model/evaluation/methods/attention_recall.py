@@ -29,11 +29,11 @@ class AttentionReader(Reader):
         """Mean attention score of every row of the table for every key-value head: (H_kv, M), float32."""
         query = mean_query(self.model, layer, hidden)
         found = [query.new_zeros(len(query), 0, dtype=torch.float32)]
-        for block in self.memory.table.blocks:
-            for rows in torch.arange(len(block)).split(TILE_ROWS):
-                keys, _ = block.gather(layer, rows)
-                by_head = keys.to(query).unflatten(-1, query.shape)  # (n, H_kv, hd)
-                found.append(torch.einsum("nhd,hd->hn", by_head, query).float())
+        table = self.memory.table
+        for start in range(0, len(table), TILE_ROWS):
+            keys, _ = table.gather(layer, torch.arange(start, min(start + TILE_ROWS, len(table))))
+            by_head = keys.to(query).unflatten(-1, query.shape)  # (n, H_kv, hd)
+            found.append(torch.einsum("nhd,hd->hn", by_head, query).float())
         return torch.cat(found, 1).cpu()
 
     def _recalled(self, layer: int, hidden: Tensor, trace: RetrievalTrace) -> KeysValues:
