@@ -34,7 +34,7 @@ from model.generate import Memory, Reader, Sampling
 from model.membership import ViewChunk, log_membership
 from model.memory import ReadRows, RowTable, as_stored, join, project, to_bytes
 from model.mplus import MPlus
-from model.row_sizes import MOST_CHUNKS_PER_SHARD
+from model.row_sizes import FORMATS, MOST_CHUNKS_PER_SHARD
 
 # hidden x layers x heads x key-value heads x MLP x vocabulary x K x pool x recalled
 SHAPES = {
@@ -371,6 +371,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--folder", type=Path, help="of length and recall: where the shards lie meanwhile")
     parser.add_argument("--shards", type=Path, help="of recall: a folder of shards whose keys are searched")
     parser.add_argument("--keys", choices=("bf16", "int8", "int5"), help="of recall: their format")
+    parser.add_argument("--memory-dtype", choices=list(FORMATS), help="of length: the format of the rows")
     parser.add_argument("--device")
     parser.add_argument("--dtype")
     parser.add_argument("--json", action="store_true", help="print the JSON line alone")

@@ -27,11 +27,11 @@ from model.checkpoint import Checkpoint
 from model.errors import ModelError
 from model.generate import Memory, Reader, RetrievalTrace, Sampling
 from model.membership import ViewChunk, log_membership
-from model.memory import ReadRows, RowTable, join, map_rows, to_bytes
+from model.memory import ReadRows, Rows, RowTable, as_stored, join, map_rows, to_bytes
 from model.mplus import KeysValues, MPlus
 from model.plain import is_plain, plain_llama
 from model.raw import RawReader, RawWriter, first_chunks, raw_memory
-from model.row_sizes import MOST_CHUNKS_PER_SHARD, chunks_per_shard
+from model.row_sizes import DEFAULT, FORMATS, MOST_CHUNKS_PER_SHARD, chunks_per_shard
 
 LENGTHS = "2000,20000,200000"
 WARM_UP, REPEATS = 2, 3
@@ -63,14 +63,18 @@ def length(
     dtype: str = "auto",
     threads: int | None = None,
     folder: Path | None = None,
+    memory_dtype: str = DEFAULT,
 ) -> dict[str, Any]:
-    """Times and bytes at every length, in tokens; `folder`: where the shards lie meanwhile.
+    """Times and bytes at every length, in tokens; `folder`: where the shards lie meanwhile, in the row format
+    `memory_dtype` (of a plain Llama always bf16). Raises ModelError for a format or a length that makes no sense.
 
     Lengths whose shards the disk cannot take are reported as such. Times are in seconds, medians of three questions
     after two others.
     """
     if threads:
         torch.set_num_threads(threads)
+    if memory_dtype not in FORMATS:
+        raise ModelError(f"There is no row format {memory_dtype!r}.", f"Give one of {', '.join(FORMATS)}.")
     wanted = parse_lengths(lengths)
     plain = checkpoint is not None and is_plain(checkpoint)
     if plain:
@@ -80,7 +84,8 @@ def length(
     else:
         writer = checkpoint_of(checkpoint, random, WRITE, device, dtype)
         written = written_rows(writer, WARM_UP + len(wanted) * MOST_CHUNKS_PER_SHARD, writer.model.config.chunk_tokens)
-        shard, writing, peak = _write(writer, written, len(wanted))
+        stored = (as_stored(rows, memory_dtype) for rows in written)
+        shard, writing, peak = _write(writer, stored, len(wanted))
         loaded = checkpoint_of(checkpoint, random, READ, device, dtype)
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory(dir=folder) as place:
@@ -94,6 +99,7 @@ def length(
     about = {
         "task": "length",
         "mode": "raw-kv" if plain else "latent",
+        "memory_dtype": shard.row_format,
         "filled": FILLED.format(chunks=shards.each),
         "prompt": prompt,
         "new": new,
@@ -108,10 +114,10 @@ def raw_rows(model: MPlus) -> Iterator[ReadRows]:
         yield writer.read(random_tokens(model, model.config.chunk_tokens, number % 97)[0].tolist())
 
 
-def _write(loaded: Checkpoint, chunks: Iterator[ReadRows], times: int) -> tuple[ReadRows, list[dict[str, float]], int]:
+def _write(loaded: Checkpoint, chunks: Iterator[Rows], times: int) -> tuple[Rows, list[dict[str, float]], int]:
     """Rows of a shard, the rate of writing one of as many chunks each time, and the device's peak bytes."""
     model, size = loaded.model, loaded.model.config.chunk_tokens
-    rates, rows = [], []
+    rates: list[dict[str, float]] = []
     with torch.inference_mode():
         rows = list(islice(chunks, WARM_UP))  # the first calls allocate
         each = chunks_per_shard(len(to_bytes(rows[0])))
@@ -125,7 +131,7 @@ def _write(loaded: Checkpoint, chunks: Iterator[ReadRows], times: int) -> tuple[
 class Shards:
     """Shard files of a memory that grows from length to length."""
 
-    def __init__(self, folder: Path, rows: ReadRows, chunk_rows: int, raw: bool = False) -> None:
+    def __init__(self, folder: Path, rows: Rows, chunk_rows: int, raw: bool = False) -> None:
         """raw: rows have the mean keys of blocks in the place of retrieval keys."""
         self.folder, self.data, self.chunk_rows, self.raw = folder, to_bytes(rows), chunk_rows, raw
         self.each = len(rows) // chunk_rows  # chunks of a shard
@@ -155,7 +161,7 @@ class Shards:
                 os.fsync(file.fileno())
         return (len(self.files) - before) * len(self.data)
 
-    def load(self, chunks: int) -> list[ReadRows]:
+    def load(self, chunks: int) -> list[Rows]:
         """The rows, memory-mapped."""
         blocks = [map_rows(file) for file in self.files[: self.count(chunks)]]
         rest = chunks - (len(blocks) - 1) * self.each
@@ -197,7 +203,7 @@ def _at(loaded: Checkpoint, shards: Shards, chunks: int, prompt: int, new: int) 
     }
 
 
-def _reader(loaded: Checkpoint, blocks: Sequence[ReadRows], chunks: int, raw: bool) -> Timed:
+def _reader(loaded: Checkpoint, blocks: Sequence[Rows], chunks: int, raw: bool) -> Timed:
     if raw:
         memory = raw_memory(loaded.model.config, blocks, [loaded.model.config.chunk_tokens] * chunks)
         return TimedRawReader(loaded.model, memory)

@@ -23,7 +23,7 @@ FORMATS = {
     "int5": Parts("int5", "int4", "pairs"),
     "int4": Parts("int4", "int4", "int8"),
 }
-DEFAULT = "int8"
+DEFAULT = "int5"
 MOST_GROUPED = 64  # rows that share the middle and the scale of a channel
 SHARED_BYTES = 4  # a middle and a scale, float16 each
 SCALE_BYTES = 2  # of a retrieval key in eight bits

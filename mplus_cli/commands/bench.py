@@ -94,6 +94,9 @@ def length(
     prompt: Prompt = None,
     new: New = None,
     folder: Annotated[Path | None, typer.Option("--folder", metavar="DIR", help="Where shards lie meanwhile.")] = None,
+    memory_dtype: Annotated[
+        str | None, typer.Option("--memory-dtype", metavar="FORMAT", help="How rows are kept; as in a new library.")
+    ] = None,
     device: common.Device = None,
     dtype: common.Dtype = None,
     threads: Threads = None,
@@ -108,7 +111,7 @@ def length(
 
     given = common.given(
         checkpoint=checkpoint, random=random, lengths=lengths, prompt=prompt, new=new, folder=folder, device=device,
-        dtype=dtype, threads=threads,
+        dtype=dtype, threads=threads, memory_dtype=memory_dtype,
     )  # fmt: skip
     bench_tables.length(model.bench_length.length(**given), as_json)
 

@@ -9,10 +9,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from model.bench import flops, main
+from model.bench import flops, main, shape_config
 from model.bench_length import Shards, length, parse_lengths
 from model.errors import ModelError
-from model.row_sizes import MOST_CHUNKS_PER_SHARD, chunks_per_shard
+from model.row_sizes import FORMATS, MOST_CHUNKS_PER_SHARD, chunk_bytes, chunks_per_shard
 
 SHAPE = "32x2x4x2x64x128x4x16x8"  # chunks of 8 tokens, 4 rows
 
@@ -49,6 +49,23 @@ def test_a_plain_llama_is_measured_in_raw_kv_mode(tmp_path: Path) -> None:
     assert counted["paper"] == []
     assert {"raw-kv", "full-context"} <= set(counted["lengths"][0]["methods"])
     assert "mplus-latent" not in counted["lengths"][0]["methods"]
+
+
+@pytest.mark.parametrize("row_format", FORMATS)
+def test_shards_are_in_the_format_that_is_asked_for(row_format: str) -> None:
+    given = {"random": SHAPE, "lengths": "600", "prompt": 4, "new": 2, "dtype": "float32", "threads": 1}
+    found = length(**given, memory_dtype=row_format)
+    (row,) = found["lengths"]
+    config = shape_config(SHAPE)
+    chunk = sum(chunk_bytes(row_format, config.layers, 4, config.key_value_dim, config.retriever_dim))
+    heads = row["disk_bytes"] - 2 * MOST_CHUNKS_PER_SHARD * chunk  # two shards' headers
+    assert found["memory_dtype"] == row_format
+    assert 0 < heads < 4096
+
+
+def test_an_unknown_format_is_refused() -> None:
+    with pytest.raises(ModelError, match="int3"):
+        length(random=SHAPE, lengths="100", memory_dtype="int3")
 
 
 def test_a_length_that_the_disk_cannot_take_is_said_and_left_out(
