@@ -137,7 +137,7 @@ def write(
     return {
         "task": "write",
         "tokens_per_second": round(tokens / seconds, 1),
-        "seconds": round(seconds, 3),
+        "seconds": round(seconds, 6),
         "documents": documents,
         "chunks": chunks,
         "chunk_length": length,

@@ -20,7 +20,7 @@ from model.scanning import each, tiles
 from model.scoring import Best, Scorer, best_first, in_order_of_birth, scores, search
 
 FROM_ROWS = 500_000  # rows of a layer from which this is faster than scoring all of them
-TILE_ROWS = 4096  # compared, and scored, at a time
+TILE_ROWS = 8192  # compared, and scored, at a time
 SAMPLE_ROWS = 8192  # the stand-in is fitted to so many
 BENDING_TOKENS = 2  # prompt tokens whose sigmoids it holds
 SCORED = 0.03  # share of the rows that are scored
@@ -94,11 +94,10 @@ def _scored_rows(queries: Tensor, blocks: Sequence[Keys], estimate: StandIn, flo
     """The rows whose stand-in reaches the floor, ascending (m,), and their scores (m,); on the host."""
     rows, values, waiting, first = [torch.zeros(0, dtype=torch.long)], [torch.zeros(0)], [], 0
     score = Scorer(queries)
-    sieved = each(blocks, lambda: Sieve(estimate, floor), queries.device)
-    for block, (kept, keys) in zip(blocks, sieved, strict=True):
+    for run, (kept, keys) in each(blocks, lambda: Sieve(estimate, floor), queries.device):
         rows.append(kept.cpu() + first)
         waiting.append(keys)
-        first += len(block)
+        first += sum(len(blocks[number]) for number in run)
         if sum(map(len, waiting)) >= TILE_ROWS:
             values.append(score(torch.cat(waiting)).cpu())
             waiting = []
@@ -115,8 +114,8 @@ class Sieve:
         self.device = estimate.weights.device
         self.wide, self.products = Workspace(self.device), Workspace(self.device)
 
-    def __call__(self, number: int, keys: Keys) -> tuple[Tensor, Tensor]:
-        """Keys (m, h) of a block -> which of them, ascending (k,), and these (k, h), float32."""
+    def __call__(self, run: range, keys: Keys) -> tuple[Tensor, Tensor]:
+        """Keys (m, h) of a run of blocks -> which of them, ascending (k,), and these (k, h), float32."""
         if len(keys) <= TILE_ROWS:
             return self._tile(keys)
         found = [(start, self._tile(part_of(keys, start, stop))) for start, stop in tiles(keys, TILE_ROWS)]

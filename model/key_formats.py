@@ -53,6 +53,8 @@ class Int8Keys:
 
     def to(self, device: torch.device) -> Int8Keys:
         """The same keys on a device."""
+        if self.values.device == device:
+            return self
         return Int8Keys(self.values.to(device), self.scales.to(device))
 
     def decoded(self, out: Tensor | None = None) -> Tensor:
@@ -94,10 +96,16 @@ def picked(keys: Keys, rows: Tensor) -> Keys:
     return keys[rows] if isinstance(keys, Tensor) else keys.picked(rows)
 
 
+def kind(keys: Keys) -> tuple[type, object, int]:
+    """Keys of one kind can be joined."""
+    if isinstance(keys, Tensor):
+        return Tensor, keys.dtype, 1
+    return type(keys), keys.code if isinstance(keys, Coded) else torch.int8, grain(keys)
+
+
 def joined(parts: Sequence[Keys]) -> list[Keys]:
-    """Keys one after the other, as few as there are changes of their kind; each picked (`picked`)."""
-    runs = (list(run) for _, run in groupby(parts, lambda part: (type(part), getattr(part, "code", ""))))
-    return [_one(run) for run in runs]
+    """Keys one after the other, copied, as few as there are changes of their kind."""
+    return [_one(list(run)) for _, run in groupby(parts, kind)]
 
 
 def _one(parts: Sequence[Keys]) -> Keys:
@@ -113,13 +121,15 @@ class Workspace:
     """Memory that is used again and again: fresh memory for every tile would have to be cleared by the kernel."""
 
     def __init__(self, device: torch.device) -> None:
-        self.device, self.held = device, torch.zeros(0, device=device)
+        self.held = self.last = torch.zeros(0, 0, device=device)
 
     def __call__(self, rows: int, width: int) -> Tensor:
         """(rows, width) float32, with whatever stood there."""
-        if self.held.numel() < rows * width:
-            self.held = torch.empty(rows * width, device=self.device)
-        return self.held[: rows * width].view(rows, width)
+        if self.last.shape != (rows, width):
+            if self.held.numel() < rows * width:
+                self.held = torch.empty(rows * width, device=self.held.device)
+            self.last = self.held.flatten()[: rows * width].view(rows, width)
+        return self.last
 
 
 def widened(keys: Keys, device: torch.device, workspace: Workspace | None = None) -> Tensor:

@@ -75,6 +75,8 @@ class Coded:
 
     def to(self, device: torch.device) -> Coded:
         """The same rows on a device."""
+        if self.codes.device == device:
+            return self
         return Coded(self.code, *(part.to(device) for part in self.tensors()))
 
     def decoded(self, out: Tensor | None = None) -> Tensor:
@@ -139,9 +141,10 @@ def unpacked(codes: Tensor, code: str, width: int) -> Tensor:
     if code == "pairs":
         both = codes.to(torch.int16)  # 0x00HL
         both = both.mul(16).bitwise_or_(both).bitwise_and_(0x0F0F)  # 0x0HL0, 0x0H?L, 0x0H0L: L first in memory
-        return both.view(torch.uint8)[..., :width]
+        numbers = both.view(torch.uint8)
+        return numbers[..., :width] if width % 2 else numbers
     sizes = [-(-width * bits // 8) for bits in PLANES[code]]
-    numbers, below = torch.zeros((), dtype=torch.uint8, device=codes.device), 0
+    numbers, below = codes.new_zeros(()), 0
     for bits, part in zip(PLANES[code], codes.split(sizes, -1), strict=True):
         pieces = torch.cat([part >> shift & (1 << bits) - 1 for shift in range(0, 8, bits)], -1)[..., :width]
         numbers, below = numbers | pieces << below, below + bits

@@ -19,8 +19,9 @@ from typing import TypeVar
 
 import torch
 
-from model.key_formats import Keys, grain
+from model.key_formats import Keys, grain, joined, kind
 
+RUN_ROWS = 8192  # of neighbouring blocks that are taken as one, on the CPU
 THREADED_ROWS = 65_536  # what a thread takes at a time; fewer rows in all are not worth a start of threads
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 Found = TypeVar("Found")
@@ -37,43 +38,64 @@ def tiles(keys: Keys, most: int, unit: int = 1) -> Iterator[tuple[int, int]]:
 
 
 def each(
-    blocks: Sequence[Keys], worker: Callable[[], Callable[[int, Keys], Found]], device: torch.device
-) -> Iterator[Found]:
-    """What a worker finds in every block, in order; it is told the block's number. Each thread makes its own worker."""
+    blocks: Sequence[Keys], worker: Callable[[], Callable[[range, Keys], Found]], device: torch.device, unit: int = 1
+) -> Iterator[tuple[range, Found]]:
+    """What a worker finds in every run of blocks (`runs`), in order, with the run. Each thread makes its own worker."""
     many = device.type == "cpu" and sum(map(len, blocks)) >= 2 * THREADED_ROWS
     threads = torch.get_num_threads() if many else 1
     if many:
         give_memory_back()
+    found = runs(blocks, unit, RUN_ROWS if device.type == "cpu" else 0)
     if threads == 1:
-        yield from itertools.starmap(worker(), enumerate(blocks))
+        find = worker()
+        yield from ((run, find(run, keys_of(blocks, run))) for run in found)
         return
     own, inference = threading.local(), torch.is_inference_mode_enabled()
 
     def begin() -> None:
         own.find = worker()
 
-    def find_in(numbers: range) -> list[Found]:
+    def find_in(some: Sequence[range]) -> list[tuple[range, Found]]:
         with torch.inference_mode(inference), torch.no_grad():  # threads do not inherit them
-            return [own.find(number, blocks[number]) for number in numbers]
+            return [(run, own.find(run, keys_of(blocks, run))) for run in some]
 
     with one_thread_operations(), ThreadPoolExecutor(threads, "keys", begin) as pool:
-        waiting: deque[Future[list[Found]]] = deque()
-        for numbers in shares(blocks):
-            waiting.append(pool.submit(find_in, numbers))
+        waiting: deque[Future[list[tuple[range, Found]]]] = deque()
+        for some in shares(blocks, found):
+            waiting.append(pool.submit(find_in, some))
             if len(waiting) > threads:  # none runs ahead and fills memory
                 yield from waiting.popleft().result()
         while waiting:
             yield from waiting.popleft().result()
 
 
-def shares(blocks: Sequence[Keys]) -> list[range]:
-    """Numbers of neighbouring blocks that have `THREADED_ROWS` together, or a little more; of the last, fewer."""
-    found, first, rows = [], 0, 0
-    for number, block in enumerate(blocks, 1):
+def runs(blocks: Sequence[Keys], unit: int, most: int) -> list[range]:
+    """Numbers of neighbouring blocks that are taken as one, of `most` rows or fewer: of one kind, and each but the last
+    of whole units, for what is done with a few rows costs as much as what is done with many."""
+    found, start, rows = [], 0, 0
+    for number, block in enumerate(blocks):
+        if start < number and (rows + len(block) > most or rows % unit or kind(block) != kind(blocks[start])):
+            found.append(range(start, number))
+            start, rows = number, 0
         rows += len(block)
-        if rows >= THREADED_ROWS or number == len(blocks):
-            found.append(range(first, number))
-            first, rows = number, 0
+    return [*found, range(start, len(blocks))] if len(blocks) else []
+
+
+def keys_of(blocks: Sequence[Keys], run: range) -> Keys:
+    """The keys of a run, copied where it has several blocks."""
+    return blocks[run.start] if len(run) == 1 else joined(blocks[run.start : run.stop])[0]
+
+
+def shares(blocks: Sequence[Keys], runs: Sequence[range]) -> list[list[range]]:
+    """Neighbouring runs that have `THREADED_ROWS` together, or a little more; the last, fewer."""
+    found: list[list[range]] = [[]]
+    rows = 0
+    for run in runs:
+        if rows >= THREADED_ROWS:
+            found.append([])
+            rows = 0
+        found[-1].append(run)
+        rows += sum(len(blocks[number]) for number in run)
     return found
 
 

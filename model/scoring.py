@@ -7,6 +7,7 @@ is widened, scored, and merged into the best rows so far. Of equal scores the ol
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import accumulate
 from typing import NamedTuple
 
 import torch
@@ -130,17 +131,18 @@ def _score_blocks(
     tile_rows: int | None,
     add: Callable[[Tensor], None],
 ) -> list[Tensor]:
-    """Hand the scores (m,) of every block to `add`, in order; the best rows of its chunks, as in `Scores`."""
+    """Hand the scores (m,) of some blocks after others to `add`; the best rows of all chunks, as in `Scores`."""
     whole = [len(block) // chunk_rows if chunk_rows else 0 for block in blocks]
-    chunks = queries.new_empty(len(queries), sum(whole), dtype=torch.float32).split(whole, 1) if blocks else ()
+    best = queries.new_empty(len(queries), sum(whole), dtype=torch.float32)
+    edges = list(accumulate(whole, initial=0))
 
-    def worker() -> Callable[[int, Keys], Tensor]:
+    def worker() -> Callable[[range, Keys], Tensor]:
         score = Scorer(queries, chunk_rows, tile_rows)
-        return lambda number, keys: score(keys, chunks[number])
+        return lambda run, keys: score(keys, best[:, edges[run.start] : edges[run.stop]])
 
-    for values in each(blocks, worker, queries.device):
+    for _, values in each(blocks, worker, queries.device, chunk_rows or 1):
         add(values)
-    return list(chunks)
+    return list(best.split(whole, 1)) if blocks else []
 
 
 def tile_size(queries: Tensor) -> int:

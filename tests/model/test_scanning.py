@@ -10,7 +10,7 @@ from torch import Tensor
 
 from model.coarse import coarse_search
 from model.row_formats import encode
-from model.scanning import each, shares, tiles
+from model.scanning import each, keys_of, runs, shares, tiles
 from model.scoring import search
 
 CPU = torch.device("cpu")
@@ -44,30 +44,57 @@ def test_tiles_are_whole_units_of_nearly_one_size(rows, most, unit, group):
     assert not whole or max(whole) - min(whole) <= unit * group
 
 
+blocks_of = st.lists(st.tuples(st.integers(0, 40), st.sampled_from([torch.float32, torch.bfloat16])), max_size=12)
+
+
+def zeros(sizes):
+    return [torch.zeros(size, 1, dtype=kind) for size, kind in sizes]
+
+
 @SOME
-@given(st.lists(st.integers(0, 40), max_size=12), st.integers(1, 50))
-def test_shares_hold_every_block_once_and_enough_rows(sizes, least):
+@given(blocks_of, st.integers(1, 5), st.integers(0, 100))
+def test_runs_hold_every_block_once_and_may_be_joined(sizes, unit, most):
+    blocks = zeros(sizes)
+    found = runs(blocks, unit, most)
+    assert [number for run in found for number in run] == list(range(len(blocks)))
+    for run in found:
+        rows = [len(blocks[number]) for number in run]
+        assert len(run) == 1 or sum(rows) <= most
+        assert all(sum(rows[:count]) % unit == 0 for count in range(1, len(rows)))
+        assert len(keys_of(blocks, run)) == sum(rows)
+        assert len({blocks[number].dtype for number in run}) == 1
+
+
+@SOME
+@given(blocks_of, st.integers(1, 50))
+def test_shares_hold_every_run_once_and_enough_rows(sizes, least):
+    blocks = zeros(sizes)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("model.scanning.THREADED_ROWS", least)
-        found = shares([torch.zeros(size, 1) for size in sizes])
-    assert [number for share in found for number in share] == list(range(len(sizes)))
-    assert all(sum(sizes[number] for number in share) >= least for share in found[:-1])
+        found = shares(blocks, runs(blocks, 1, 0))
+    assert [number for share in found for run in share for number in run] == list(range(len(blocks)))
+    assert all(sum(len(blocks[number]) for run in share for number in run) >= least for share in found[:-1])
 
 
-def test_what_workers_find_comes_in_the_order_of_the_blocks(threads):
+@pytest.mark.parametrize("most", [0, 25])
+def test_what_workers_find_comes_in_the_order_of_the_blocks(threads, monkeypatch, most):
+    monkeypatch.setattr("model.scanning.RUN_ROWS", most)
     blocks, made = [torch.full((10, 1), float(number)) for number in range(20)], []
 
     def worker():
         made.append(1)
-        return lambda number, keys: (number, float(keys.sum()), torch.get_num_threads())
+        return lambda run, keys: (float(keys.sum()), torch.get_num_threads())
 
-    assert list(each(blocks, worker, CPU)) == [(number, 10.0 * number, 1) for number in range(20)]
+    found = list(each(blocks, worker, CPU))
+    assert [number for run, _ in found for number in run] == list(range(20))
+    assert [one for _, one in found] == [(10.0 * sum(run), 1) for run, _ in found]
+    assert len(found) == (20 if most == 0 else 10)
     assert 1 <= len(made) <= 2
     assert torch.get_num_threads() == 2
 
 
 def test_what_goes_wrong_in_a_thread_is_raised_and_threads_are_many_again(threads):
-    def fail(number, keys):
+    def fail(run, keys):
         raise ValueError("broken")
 
     with pytest.raises(ValueError, match="broken"):
