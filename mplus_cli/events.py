@@ -169,8 +169,9 @@ class Source:
     end: int
     quote: str
     share: float  # of the recalled rows that name a chunk, those born here: 0 to 1
-    support: float  # how well the quote supports the answer: 0 to 1 (docs/memory.md names the scorer)
+    support: float  # how well the sentence supports the answer: 0 to 1 (docs/memory.md names the scorer)
     found_by: FoundBy
+    sentence: str = ""  # of the quote, the one that was found
 
     def to_json(self) -> Json:
         """An entry of `sources`."""

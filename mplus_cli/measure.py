@@ -19,6 +19,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from functools import lru_cache
 from io import BytesIO
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,7 @@ UNTOLD = {"yes", "no", "nothing", "none"}
 PIECE = re.compile(r"\s?\w{1,5}|\s+|[^\w\s]")  # about as long as a small model's tokens
 WITHOUT_MODEL = ModelIdentity("none", "0" * 64, 64, 64, 1, 64, "none", 0)
 RANKS = 20  # sentences looked at
+SHOWN = AskOptions().top  # quotes
 BREAK = re.compile(r"—|--|-\s*\n\s*")  # between words, or inside a word at the end of a line
 MARK = re.compile(r"[^\w\s]")  # typographic marks, too: books have them, SQuAD's answers do not
 
@@ -205,6 +207,7 @@ class Outcome:
     question: str
     rank: int | None
     placed: int | None  # likewise, in the passage that was asked about
+    quoted: int | None  # likewise, of the quotes that are shown
     chance: float  # share of the passage's book's sentences that hold the answer
     seconds: float
     support: float
@@ -221,7 +224,9 @@ def outcome(asker: Asker, asked: Asked, book: list[str]) -> Outcome:
     placed = [held and text in asked.passage for held, text in zip(holds, texts, strict=True)]
     chance = sum(any(answer in text for answer in asked.answers) for text in book) / max(1, len(book))
     best = found.scored[0] if found.scored else None
-    return Outcome(asked.question, _first(holds), _first(placed), chance, seconds,
+    shown = [normal(quote.text) for quote in islice(asker.session.quotes(asker.view, found.scored), SHOWN)]
+    quoted = _first([any(answer in text for answer in asked.answers) for text in shown])
+    return Outcome(asked.question, _first(holds), _first(placed), quoted, chance, seconds,
                    best.support if best else 0.0, best.sentence.text if best else "")  # fmt: skip
 
 
@@ -230,7 +235,7 @@ def _first(flags: Sequence[bool]) -> int | None:
 
 
 def summary(outcomes: Sequence[Outcome]) -> dict[str, float]:
-    """Shares of questions: answer in the first sentence, in the first five, in those re-read; by chance; seconds."""
+    """Shares of questions: answer in the first sentence, the first five, the best 20; in quotes; by chance; seconds."""
     count = max(1, len(outcomes))
 
     def share(flags: Iterable[bool]) -> float:
@@ -242,6 +247,8 @@ def summary(outcomes: Sequence[Outcome]) -> dict[str, float]:
         "first": share(one.rank == 0 for one in outcomes),
         "top5": share(one.rank is not None and one.rank < 5 for one in outcomes),
         "top20": share(one.rank is not None for one in outcomes),
+        "quoted_first": share(one.quoted == 0 for one in outcomes),
+        "quoted_top5": share(one.quoted is not None for one in outcomes),
         "first_right_place": share(one.placed == 0 for one in outcomes),
         "top5_right_place": share(one.placed is not None and one.placed < 5 for one in outcomes),
         "chance_first": round(sum(one.chance for one in outcomes) / count, 3),
@@ -314,7 +321,7 @@ def answers(name: str, books: Sequence[Book], settings: Settings, text: bool) ->
                 assert isinstance(event, Answered)
                 answer = event.answer
                 spoken += answer.answer_from == "model"
-                best = next((source.quote for source in answer.sources), "")
+                best = next((source.sentence for source in answer.sources), "")
                 for kind, said in (("words", answer.model_words or answer.answer), ("sentence", best),
                                    ("answer", answer.answer)):  # fmt: skip
                     whole = normal(said)

@@ -272,6 +272,7 @@ def _remark(event: Loaded | Recalled) -> None:
 
 def _answer(answer: Answer, streamed: str) -> None:
     """The answer in words, whose words they are, and the sources."""
+    said: Source | None = None
     if streamed.strip():
         terminal.out()
     if answer.abstained:
@@ -280,23 +281,34 @@ def _answer(answer: Answer, streamed: str) -> None:
         if streamed.strip():
             terminal.out("(the model's words; nothing in the text supports them)", style="dim")
             terminal.out()
-        terminal.out(quoted(answer.answer.strip()), style="bold")
-        terminal.out("(a sentence of the book, word for word)", style="dim")
+        said = next(iter(answer.sources), None)
+        if said is None:  # --top 0
+            terminal.out(quoted(answer.answer), style="bold")
+        else:
+            _passage(said)
+        terminal.out("(the book, word for word)", style="dim")
     else:
         if not streamed.strip():
             terminal.out(answer.answer.strip(), style="bold")
         terminal.out("(the model's words)", style="dim")
-    sources(answer.sources, "Nearest passages" if answer.abstained else "Sources", answer.answer)
+    sources(answer.sources, "Nearest passages" if answer.abstained else "Sources", said)
 
 
-def sources(found: Iterable[Source], heading: str = "Sources", said: str = "") -> None:
+def _passage(source: Source, indent: int = 0) -> None:
+    """What really stands at a source, the sentence that was found in bold."""
+    terminal.out(quoted(terminal.one_line(source.quote)), indent=indent, strong=terminal.one_line(source.sentence))
+
+
+def sources(found: Iterable[Source], heading: str = "Sources", said: Source | None = None) -> None:
     """Passages with their place, how they were found, and the words that really stand there, unless just `said`."""
     for number, source in enumerate(found, 1):
         if number == 1:
             terminal.out(f"\n{heading}", style="bold")
         terminal.out(shown_place(source), "cyan", indent=4, label=f"{number:>2}")
-        quote = terminal.one_line(source.quote)
-        terminal.out("the sentence above" if quote == said else quoted(quote), indent=4)
+        if source is said:
+            terminal.out("the passage above", indent=4)
+        else:
+            _passage(source, indent=4)
         found_by = f"found by {FOUND_BY[source.found_by]} · support {source.support:.2f}"
         terminal.out(f"{recalled_words(source)} · {found_by}", "dim", indent=4)
 

@@ -183,22 +183,31 @@ def err_console() -> Console:
 # -------------------------------------------------------------------------------------------------------------- words
 
 
-def out(text: str = "", style: str = "", end: str = "\n", indent: int = 0, label: str = "") -> None:
+def out(text: str = "", style: str = "", end: str = "\n", indent: int = 0, label: str = "", strong: str = "") -> None:
     """A result for people on stdout; wrapped by words on a terminal, never in a pipe.
 
-    indent: cells before every line; label: what stands there before the first.
+    indent: cells before every line; label: what stands there before the first; strong: words of the text in bold.
     """
-    _words(out_console(), sys.stdout, text, style, end, indent, label)
+    _words(out_console(), sys.stdout, text, style, end, indent, label, strong)
 
 
 def _words(
-    console: Console, to: TextIO, text: str, style: str = "", end: str = "\n", indent: int = 0, label: str = ""
+    console: Console,
+    to: TextIO,
+    text: str,
+    style: str = "",
+    end: str = "\n",
+    indent: int = 0,
+    label: str = "",
+    strong: str = "",
 ) -> None:
     """Clean text on a console; where a person looks at the stream, each line begins at the indent."""
     from rich.text import Text
 
     lead = label + " " * (indent - layout.cells(label))
     shown = Text(clean(text))
+    if strong:
+        shown.highlight_words([clean(strong)], "bold")
     lines = shown.wrap(console, max(1, console.width - indent), overflow="fold") if is_terminal(to) else [shown]
     for number, line in enumerate(lines, 1):
         first = Text(lead if number == 1 else " " * indent)

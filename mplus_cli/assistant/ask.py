@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from math import exp
 from typing import TYPE_CHECKING
 
 from mplus_cli.assistant.engine import Engine, load_engine, model_for, require_rows, translated, until_stop
 from mplus_cli.assistant.next import next_events
-from mplus_cli.assistant.passages import Scored, Sentence, supported
+from mplus_cli.assistant.passages import Scored, in_context, supported
 from mplus_cli.assistant.recall import Found, Recollection, find, recollect
 from mplus_cli.assistant.view import Births, View, memory_of, reader_of, view_of
 from mplus_cli.documents.document import page_at, section_at
@@ -51,6 +52,16 @@ class Sight:
     view: View
     births: Births
     reader: Reader
+
+
+@dataclass(frozen=True, slots=True)
+class Quote:
+    """A sentence in its context: characters [start, end) of its document."""
+
+    scored: Scored
+    start: int
+    end: int
+    text: str
 
 
 class Session:
@@ -117,7 +128,7 @@ class Session:
             ids = self.encode(prompt(self.engine, question, options.conversation), options.max_tokens)
             first_pass = sight.reader.prefill(ids, options.max_tokens)
             found = self.find(sight, question, first_pass.trace, options.text_search)
-        yield Recalled(self.sources(sight, found, found.scored[: options.top]))
+        yield Recalled(self.sources(sight, found, found.scored, options.top))
         held = bool(self.engine.config.extra.get("hold_back"))  # a small model speaks only when the text supports it
         readings: list[Sequence[Scored]] = [found.scored[:PASSAGES]] if options.reread else []
         if held or not readings:
@@ -190,25 +201,16 @@ class Session:
             yield piece, exp(sum(steps) / len(steps))
 
     def passages(self, sight: Sight, reading: Sequence[Scored], budget: int) -> str:
-        """The best sentences with their neighbours, in reading order, as text of at most `budget` tokens."""
-        ends = {extent.document.id: extent.end for extent in sight.view.extents}
-        chosen: list[tuple[str, int, int]] = []
-        for scored in reading:
-            sentence, text = (
-                scored.sentence,
-                self.library.text(scored.sentence.document)[: ends[scored.sentence.document]],
-            )
-            start, end = widened(text, sentence)
-            if any(document == sentence.document and start < last and end > first for document, first, last in chosen):
-                continue
-            cost = len(self.engine.tokenizer.encode(text[start:end])) + 2
-            if cost > budget:
-                continue
-            budget -= cost
-            chosen.append((sentence.document, start, end))
-        order = {document: number for number, document in enumerate(ends)}
-        chosen.sort(key=lambda span: (order[span[0]], span[1]))
-        return "".join(f"{self.library.text(document)[start:end].strip()}\n" for document, start, end in chosen)
+        """What is quoted of the best sentences, in reading order, as text of at most `budget` tokens."""
+        chosen: list[Quote] = []
+        for quote in self.quotes(sight.view, reading):
+            cost = len(self.engine.tokenizer.encode(quote.text)) + 2
+            if cost <= budget:
+                budget -= cost
+                chosen.append(quote)
+        order = {extent.document.id: number for number, extent in enumerate(sight.view.extents)}
+        chosen.sort(key=lambda quote: (order[quote.scored.sentence.document], quote.start))
+        return "".join(f"{quote.text}\n" for quote in chosen)
 
     def judge(
         self, sight: Sight, question: str, options: AskOptions, found: Found, said: tuple[str, float], timing: Timing
@@ -226,8 +228,8 @@ class Session:
         if best is not None and (support is None or confidence < wanted):
             origin, answer, support = "text", best.sentence.text, best.sentence
         first = [one for one in found.scored if one.sentence is support]
-        rest = [one for one in found.scored[: options.top] if one.sentence is not support]
-        sources = self.sources(sight, found, [*first, *rest][: options.top])
+        rest = [one for one in found.scored if one.sentence is not support]
+        sources = self.sources(sight, found, [*first, *rest], options.top)
         if abstained:
             return Answer("", "model", True, sources, self.engine.record.name, timing, words)
         return Answer(
@@ -235,12 +237,27 @@ class Session:
             words if origin == "text" else "",
         )  # fmt: skip
 
-    def sources(self, sight: Sight, found: Found, chosen: Sequence[Scored]) -> tuple[Source, ...]:
-        """Sentences as sources, with chapter and page; the quote is the document's text from start to end."""
-        return tuple(self._source(sight, found.recollection, one) for one in chosen)
+    def quotes(self, view: View, scored: Iterable[Scored]) -> Iterator[Quote]:
+        """Sentences in their context, none of which stands in a quote before; nothing behind the view is quoted."""
+        ends = {extent.document.id: extent.end for extent in view.extents}
+        spans: list[tuple[str, int, int]] = []
+        for one in scored:
+            document, at = one.sentence.document, one.sentence.start
+            if any(document == other and start <= at < end for other, start, end in spans):
+                continue
+            text = self.library.text(document)[: ends[document]]
+            start, end = in_context(text, one.sentence)
+            spans.append((document, start, end))
+            yield Quote(one, start, end, text[start:end])
 
-    def _source(self, sight: Sight, recollection: Recollection, one: Scored) -> Source:
-        sentence = one.sentence
+    def sources(self, sight: Sight, found: Found, scored: Iterable[Scored], count: int) -> tuple[Source, ...]:
+        """The first `count` quotes of sentences, best first, with chapter and page."""
+        return tuple(
+            self._source(sight, found.recollection, one) for one in islice(self.quotes(sight.view, scored), count)
+        )
+
+    def _source(self, sight: Sight, recollection: Recollection, quote: Quote) -> Source:
+        sentence = quote.scored.sentence
         record = next(extent.document for extent in sight.view.extents if extent.document.id == sentence.document)
         section = section_at(self.library.sections(record.id), sentence.start)
         page = page_at(self.library.pages(record.id), sentence.start)
@@ -252,11 +269,12 @@ class Session:
             page=page.index if page else 0,
             page_label=page.label if page else "",
             page_kind=record.page_kind,
-            start=sentence.start,
-            end=sentence.end,
-            quote=sentence.text,
+            start=quote.start,
+            end=quote.end,
+            quote=quote.text,
+            sentence=sentence.text,
             share=round(sum(recollection.shares.get(key, 0.0) for key in keys), 4),
-            support=round(one.support, 4),
+            support=round(quote.scored.support, 4),
             found_by=recollection.found_by(keys),
         )
 
@@ -270,14 +288,3 @@ def prompt(engine: Engine, question: str, conversation: Sequence[tuple[str, str]
     template = engine.config.prompt
     before = "".join(f"{template.format(question=asked)} {answer}\n" for asked, answer in conversation)
     return before + template.format(question=" ".join(question.split()))
-
-
-def widened(text: str, sentence: Sentence) -> tuple[int, int]:
-    """A sentence with the one before and the one behind it."""
-    from mplus_cli.assistant.passages import sentences
-
-    near = sentences(sentence.document, text, max(0, sentence.start - 300), min(len(text), sentence.end + 200))
-    at = next((number for number, one in enumerate(near) if one.start == sentence.start), None)
-    if at is None:
-        return sentence.start, sentence.end
-    return near[max(0, at - 1)].start, near[min(len(near) - 1, at + 1)].end

@@ -36,7 +36,7 @@ def next_events(session: Session, options: NextOptions) -> Iterator[NextEvent]:
     with translated():
         _, _, trace = sight.reader.prefill(ids)
         found = session.find(sight, past, trace, text_search=True)
-        sources = session.sources(sight, found, found.scored[: options.top])
+        sources = session.sources(sight, found, found.scored, options.top)
         yield Recalled(sources)
         first = time.monotonic() - begun
         judge = rank if options.candidates else propose
@@ -99,7 +99,7 @@ def candidate_sources(session: Session, sight: Sight, text: str, options: NextOp
         return ()
     _, _, trace = sight.reader.prefill(session.encode(text, 0))
     found = session.find(sight, text, trace, text_search=False)
-    return session.sources(sight, found, found.scored[:1])
+    return session.sources(sight, found, found.scored, 1)
 
 
 def propose(session: Session, sight: Sight, ids: Tensor, options: NextOptions) -> tuple[Candidate, ...]:

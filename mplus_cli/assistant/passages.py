@@ -34,6 +34,10 @@ APPARATUS = 0.4  # taken from what stands on a copyright page or in an index
 TOTAL = 1 + PAIRS + LENGTH + MEMORY + TEXT + KIND
 PAIR_DISTANCE = 3  # words
 LONG = 40  # words of a long sentence
+QUOTED = 300  # characters that a quote has where the paragraph of its sentence has them
+LONGEST_QUOTE = 600  # characters, unless one sentence is longer
+ALONE = 120  # characters of a paragraph, such as a line of dialogue, that does not stand for itself
+FINISHED = re.compile(r"[.!?…。！？:;,—-][\"'”’»)\]]*$")  # the end of running text
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +72,43 @@ def sentences(document: str, text: str, start: int, end: int) -> list[Sentence]:
         if left < right and right > start and left < end:
             found += [_sentence(document, text, *cut) for cut in _shortened(text, left, right)]
     return found
+
+
+def in_context(text: str, sentence: Sentence) -> tuple[int, int]:
+    """Where a quote of a sentence begins and ends: with sentences beside it, the next one first.
+
+    They are of its paragraph, until there are `QUOTED` characters; around a paragraph of less than `ALONE`, such as a
+    line of dialogue, of others until there are so many.
+    """
+    near = sentences(
+        sentence.document, text, max(0, sentence.start - LONGEST_QUOTE), min(len(text), sentence.end + LONGEST_QUOTE)
+    )
+    at = next((number for number, one in enumerate(near) if one.start == sentence.start), None)
+    if at is None:
+        return sentence.start, sentence.end
+    first = last = at
+    for least, across in ((QUOTED, False), (ALONE, True)):
+        while near[last].end - near[first].start < least:
+            sides = [(first, last + 1), (first - 1, last)]
+            sides = sides if last - at <= at - first else sides[::-1]
+            fitting = next((side for side in sides if _quotable(text, near, side, (first, last), across)), None)
+            if fitting is None:
+                break
+            first, last = fitting
+    return near[first].start, near[last].end
+
+
+def _quotable(
+    text: str, near: Sequence[Sentence], wider: tuple[int, int], quote: tuple[int, int], across: bool
+) -> bool:
+    """Whether a quote may grow by the sentence that `wider`, its first and last number, has more than the quote."""
+    first, last = wider
+    if first < 0 or last >= len(near) or near[last].end - near[first].start > LONGEST_QUOTE:
+        return False
+    added, gap = (near[first], near[first : first + 2]) if first < quote[0] else (near[last], near[last - 1 : last + 1])
+    if across:
+        return FINISHED.search(added.text) is not None  # headings end otherwise
+    return "\n\n" not in text[gap[0].end : gap[1].start]
 
 
 def _sentence(document: str, text: str, start: int, end: int) -> Sentence:

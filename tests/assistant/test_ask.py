@@ -45,6 +45,7 @@ def test_every_quote_is_the_text_between_its_offsets(library, model):
     with Library.open(library) as opened:
         for source in found.sources:
             assert opened.text(source.document)[source.start : source.end] == source.quote
+            assert source.sentence in source.quote
             assert source.chapter.startswith("Chapter")
             assert source.page >= 1
 
@@ -53,8 +54,17 @@ def test_the_sentence_that_holds_the_answer_comes_first_and_is_the_answer_of_a_w
     found = world.answer("novels", world.settings(model), "Where does Boris live?")
     assert found.answer_from == "text"
     assert found.answer == f"Boris lives in {world.TOWNS[3]}."
-    assert found.sources[0].quote == found.answer
+    assert found.sources[0].sentence == found.answer
     assert found.sources[0].chapter == "Chapter 2"
+
+
+def test_no_source_is_a_sentence_that_an_earlier_one_quotes(library, model):
+    spans = []
+    for source in world.answer("novels", world.settings(model), "Where does Boris live?").sources:
+        at = source.start + source.quote.index(source.sentence)
+        assert not any(document == source.document and start <= at < end for document, start, end in spans)
+        spans.append((source.document, source.start, source.end))
+    assert len(spans) > 1
 
 
 def test_asking_changes_nothing_in_the_library(library, model):
@@ -199,7 +209,7 @@ def test_a_checkpoint_that_ships_memory_is_read_with_it_and_never_cites_it(home,
     found = world.answer("published", world.settings(folder), "Where does Anna live?")
     text = book.read_text("utf-8")
     assert found.sources
-    assert all(source.title == "novel" or source.quote in text for source in found.sources)
+    assert all(source.title == "novel" or source.sentence in text for source in found.sources)
     assert sum(source.share for source in found.sources) <= 1
 
 

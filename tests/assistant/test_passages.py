@@ -6,7 +6,16 @@ from hypothesis import strategies as st
 
 from mplus_cli.assistant.cues import question_weights, widened_query
 from mplus_cli.assistant.engine import until_stop
-from mplus_cli.assistant.passages import WORTH, overlaps, score, sentences, supported
+from mplus_cli.assistant.passages import (
+    ALONE,
+    LONGEST_QUOTE,
+    WORTH,
+    in_context,
+    overlaps,
+    score,
+    sentences,
+    supported,
+)
 from mplus_cli.assistant.stems import stem
 
 TEXT = (
@@ -54,6 +63,40 @@ def test_a_sentence_is_not_cut_within_a_parenthesis_and_always_at_an_empty_line(
 @given(st.text(min_size=1, max_size=4000))
 def test_no_sentence_is_endless(text):
     assert all(len(sentence.text) <= 600 for sentence in sentences("d", text, 0, len(text)))
+
+
+PARAGRAPHS = st.lists(
+    st.lists(
+        st.sampled_from(["He left.", "She had three cats and a dog, and no money at all.", "“Why?” “It rained.”"])
+    ),
+    max_size=12,
+).map(lambda paragraphs: "\n\n".join(" ".join(some) for some in paragraphs if some))
+
+
+@given(PARAGRAPHS, st.integers(0, 50))
+def test_a_quote_is_whole_sentences_of_its_paragraph_or_a_short_paragraph_with_others(text, number):
+    found = sentences("d", text, 0, len(text))
+    if not found:
+        return
+    sentence = found[number % len(found)]
+    start, end = in_context(text, sentence)
+    assert start <= sentence.start < sentence.end <= end
+    assert start in {one.start for one in found}
+    assert end in {one.end for one in found}
+    assert end - start <= LONGEST_QUOTE
+    first, last = text.rfind("\n\n", 0, sentence.start) + 2, text.find("\n\n", sentence.end)
+    paragraph = (first if first > 1 else 0, len(text) if last < 0 else last)
+    if paragraph[1] - paragraph[0] >= ALONE:
+        assert paragraph[0] <= start < end <= paragraph[1]
+    else:
+        assert start <= paragraph[0] < paragraph[1] <= end
+
+
+def test_a_line_of_dialogue_is_quoted_with_the_lines_beside_it_and_without_a_heading():
+    text = "Chapter I\n\n“Who came?”\n\n“Boris.”\n\n“When?” asked the old man by the window."
+    sentence = next(one for one in sentences("d", text, 0, len(text)) if "Boris" in one.text)
+    start, end = in_context(text, sentence)
+    assert text[start:end] == text.removeprefix("Chapter I\n\n")
 
 
 def test_words_are_compared_without_their_endings():

@@ -142,7 +142,7 @@ def test_books_are_independent_of_what_was_read_before_them(home, llama, tmp_pat
 
 def test_every_quote_stands_in_the_text_and_the_answer_comes_first(library, llama):
     found = world.answer("novels", world.settings(llama), "Where does Boris live?")
-    assert found.sources[0].quote == f"Boris lives in {world.TOWNS[3]}."
+    assert found.sources[0].sentence == f"Boris lives in {world.TOWNS[3]}."
     with Library.open(library) as opened:
         for source in found.sources:
             assert opened.text(source.document)[source.start : source.end] == source.quote

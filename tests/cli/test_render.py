@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
+from rich.console import Console
 
 from mplus_cli import events, render, terminal, words
 from mplus_cli.errors import Interrupted, NotFound
@@ -148,21 +149,35 @@ def test_an_answer_says_whose_words_it_is_and_names_its_sources(capsys) -> None:
     assert "\x1b" not in shown
 
 
-def test_a_sentence_of_the_book_is_shown_as_one(capsys) -> None:
-    render.ask(question(answer(answer="She left.", answer_from="text", model_words="Hél")), as_json=False)
+BOOKS: dict[str, object] = {"answer": "She left.", "answer_from": "text"}  # where the model's own words find no support
+
+
+def test_words_of_the_book_are_shown_once_in_their_context(capsys) -> None:
+    source = replace(SOURCE, quote="It rained. She left.", sentence="She left.")
+    render.ask(question(answer(**BOOKS, model_words="Hél", sources=(source,))), as_json=False)
     shown = capsys.readouterr().out
-    assert "“She left.”" in shown
-    assert "a sentence of the book" in shown
+    assert shown.count("“It rained. She left.”") == 1
+    assert "(the book, word for word)" in shown
+    assert "    the passage above" in shown.splitlines()
     assert "the model's words)" not in shown.split("She left")[1]
+
+
+def test_words_of_the_book_are_shown_without_any_source(capsys) -> None:
+    render.ask(question(answer(**BOOKS, sources=())), as_json=False)
+    assert capsys.readouterr().out.splitlines() == ["“She left.”", "(the book, word for word)"]
 
 
 @pytest.mark.parametrize("said", ["“Certainly,” he said.", 'He said "no".', "«Oui», dit-elle."])
 def test_a_quote_with_quotation_marks_of_its_own_gets_no_others(said: str, capsys) -> None:
-    found = answer(answer=said, answer_from="text", sources=(replace(SOURCE, quote=f"{said} She left."),))
-    render.ask(question(found), as_json=False)
-    shown = capsys.readouterr().out.splitlines()
-    assert said in shown
-    assert f"    {said} She left." in shown
+    render.sources([replace(SOURCE, quote=f"{said} She left.")])
+    assert f"    {said} She left." in capsys.readouterr().out.splitlines()
+
+
+def test_the_sentence_that_was_found_is_bold_within_its_quote(monkeypatch, capsys) -> None:
+    console = Console(force_terminal=True, color_system="standard")
+    monkeypatch.setattr(terminal, "out_console", lambda: console)
+    render.sources([replace(SOURCE, quote="It rained. She left.", sentence="She left.")])
+    assert "It rained. \x1b[1mShe left.\x1b[0m" in capsys.readouterr().out
 
 
 def test_a_reading_that_goes_on_says_where_with_thousands_apart(capsys) -> None:
