@@ -238,16 +238,17 @@ class Session:
         )  # fmt: skip
 
     def quotes(self, view: View, scored: Iterable[Scored]) -> Iterator[Quote]:
-        """Sentences in their context, none of which stands in a quote before; nothing behind the view is quoted."""
-        ends = {extent.document.id: extent.end for extent in view.extents}
-        spans: list[tuple[str, int, int]] = []
+        """Sentences in their context, quoting nothing twice and nothing behind the view."""
+        limits = {extent.document.id: [(extent.end, extent.end)] for extent in view.extents}  # and what was quoted
         for one in scored:
-            document, at = one.sentence.document, one.sentence.start
-            if any(document == other and start <= at < end for other, start, end in spans):
+            sentence, taken = one.sentence, limits[one.sentence.document]
+            if any(start <= sentence.start < end for start, end in taken):
                 continue
-            text = self.library.text(document)[: ends[document]]
-            start, end = in_context(text, one.sentence)
-            spans.append((document, start, end))
+            low = max((end for start, end in taken if start < sentence.start), default=0)
+            high = min(start for start, _ in taken if start > sentence.start)
+            text = self.library.text(sentence.document)
+            start, end = in_context(text, sentence, low, high)
+            taken.append((start, end))
             yield Quote(one, start, end, text[start:end])
 
     def sources(self, sight: Sight, found: Found, scored: Iterable[Scored], count: int) -> tuple[Source, ...]:

@@ -74,15 +74,14 @@ def sentences(document: str, text: str, start: int, end: int) -> list[Sentence]:
     return found
 
 
-def in_context(text: str, sentence: Sentence) -> tuple[int, int]:
-    """Where a quote of a sentence begins and ends: with sentences beside it, the next one first.
+def in_context(text: str, sentence: Sentence, low: int, high: int) -> tuple[int, int]:
+    """Where a quote of a sentence begins and ends within [low, high): with sentences beside it, the next one first.
 
     They are of its paragraph, until there are `QUOTED` characters; around a paragraph of less than `ALONE`, such as a
     line of dialogue, of others until there are so many.
     """
-    near = sentences(
-        sentence.document, text, max(0, sentence.start - LONGEST_QUOTE), min(len(text), sentence.end + LONGEST_QUOTE)
-    )
+    window = max(low, sentence.start - LONGEST_QUOTE), min(high, sentence.end + LONGEST_QUOTE)
+    near = [one for one in sentences(sentence.document, text, *window) if low <= one.start and one.end <= high]
     at = next((number for number, one in enumerate(near) if one.start == sentence.start), None)
     if at is None:
         return sentence.start, sentence.end

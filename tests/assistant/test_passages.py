@@ -79,7 +79,7 @@ def test_a_quote_is_whole_sentences_of_its_paragraph_or_a_short_paragraph_with_o
     if not found:
         return
     sentence = found[number % len(found)]
-    start, end = in_context(text, sentence)
+    start, end = in_context(text, sentence, 0, len(text))
     assert start <= sentence.start < sentence.end <= end
     assert start in {one.start for one in found}
     assert end in {one.end for one in found}
@@ -92,10 +92,18 @@ def test_a_quote_is_whole_sentences_of_its_paragraph_or_a_short_paragraph_with_o
         assert start <= paragraph[0] < paragraph[1] <= end
 
 
+def test_a_quote_stays_between_its_bounds():
+    text = "One came. Two came. Three came. Four came."
+    sentence = sentences("d", text, 0, len(text))[2]
+    start, end = in_context(text, sentence, text.index("Two"), text.index("Four"))
+    assert text[start:end].strip() == "Two came. Three came."
+    assert in_context(text, sentence, sentence.start, sentence.end) == (sentence.start, sentence.end)
+
+
 def test_a_line_of_dialogue_is_quoted_with_the_lines_beside_it_and_without_a_heading():
     text = "Chapter I\n\n“Who came?”\n\n“Boris.”\n\n“When?” asked the old man by the window."
     sentence = next(one for one in sentences("d", text, 0, len(text)) if "Boris" in one.text)
-    start, end = in_context(text, sentence)
+    start, end = in_context(text, sentence, 0, len(text))
     assert text[start:end] == text.removeprefix("Chapter I\n\n")
 
 
