@@ -55,6 +55,12 @@ KINDS: tuple[tuple[re.Pattern[str], re.Pattern[str], float], ...] = (  # asked, 
 )
 
 
+ABOUT = re.compile(  # what is asked about, and nothing else
+    r"(?:what|who)(?:['’]s|\s+(?:is|are|was|were))\s+(?:an?\s+|the\s+)?([\w’'. -]{2,40}?)[\s?.]*", re.IGNORECASE
+)
+DEFINED = 0.3  # how telling a sentence is that says what a thing, or who a person, is
+
+
 @dataclass(frozen=True, slots=True)
 class Quest:
     """A question as sentences are compared with it.
@@ -112,12 +118,33 @@ def quest(question: str, weights: dict[str, float]) -> Quest:
 
 def _bonus(asked: str, known: frozenset[str]) -> Callable[[str], float]:
     kinds = [(expected, telling) for pattern, expected, telling in KINDS if pattern.search(asked)]
+    about = ABOUT.fullmatch(asked.strip())
+    if about:
+        kinds.append((saying_what_is(about[1]), DEFINED))
     content = known - EMPTY
 
     def bonus(text: str) -> float:
         return max((telling * _telling(text, expected, content) for expected, telling in kinds), default=0.0)
 
     return bonus
+
+
+def saying_what_is(thing: str) -> re.Pattern[str]:
+    """Words that say what a thing is: "a THING is a", "called the THING", "THING means", "THING, a", "THING (an".
+
+    Not "and the THING is", whose subject is longer, nor "the dog, the THING, a", where it stands in a list.
+    """
+    words = r"\s+".join(map(re.escape, thing.split()))
+    named = rf"[“‘\"']?{words}(?:e?s)?[”’\"']?"
+    article = r"(?:an?\s+|the\s+)?"
+    kind = r"(?:an?|the|any|one|simply|defined|what|that|those|my|his|her|our|their)\b"
+    return re.compile(
+        rf"\b(?:called|named|termed|known\s+as|(?:we|i|they)\s+call(?:\s+(?:it|this|them|these))?)\s+{article}{named}(?!\w)"
+        rf"(?!\s+(?:for|to|of)\b)|(?:^|[;:—“\"(]\s*){article}{named}\s+(?:\([^)]*\)\s+)?(?:is|are|was|were)\s+{kind}"
+        rf"|\b{named}\s+(?:means?|refers?\s+to|denotes?|consists?\s+of)\b"
+        rf"|(?<!,\s)\b{named}(?:,|—|\s\()\s*(?:an?\s|which\s+(?:is|are|was)\b|who\s+(?:is|was)\b|meaning\b)",
+        re.IGNORECASE,
+    )
 
 
 def _telling(text: str, expected: re.Pattern[str], content: frozenset[str]) -> float:

@@ -22,13 +22,15 @@ LEADERS = re.compile(r"(?:\.\s?){5,}|…{2,}|_{4,}")  # dots from a title to its
 PARTS = re.compile(r"\s*[:,–—]\s+|\s+-\s+|\.\s+")  # of a title: "Chapter 1: What Is an Index?"
 WORD = re.compile(r"[^\W\d_]+")
 LONGEST = 200  # characters of a heading
+LISTED = 15  # words of a run of titles, at least
+CAPITALS = 0.55  # share of its words that begin with a capital letter; German prose has 0.4
 
 
 def furniture_of(sections: Sequence[Section]) -> Callable[[Sentence], float]:
     """What is taken from the support of a sentence of a document with these sections, where it is furniture.
 
     TITLE from a title or one part of it, a title with its page, a number alone, and dots that lead to a page. APPARATUS
-    from text in a section whose own title says that it is contents, copyright or index.
+    from text in a section whose own title says that it is contents, copyright or index, and from runs of titles.
     """
     # the empty title stands for numbers without a word
     titles = {"", *(_plain(name) for section in sections for name in (section.title, *PARTS.split(section.title)))}
@@ -38,9 +40,18 @@ def furniture_of(sections: Sequence[Section]) -> Callable[[Sentence], float]:
         text = sentence.text
         if LEADERS.search(text) or HEADING.fullmatch(text) or (len(text) <= LONGEST and _plain(text) in titles):
             return TITLE
-        return APPARATUS if any(start <= sentence.start < end for start, end in apparatus) else 0.0
+        listed = any(start <= sentence.start < end for start, end in apparatus) or _titles_in_a_run(text)
+        return APPARATUS if listed else 0.0
 
     return furniture
+
+
+def _titles_in_a_run(text: str) -> bool:
+    """Whether most words begin with a capital letter and hardly any comma parts them, as it does names in a list."""
+    words = [word for word in WORD.findall(text) if len(word) > 1]
+    if len(words) < LISTED or text.isupper() or text.count(",") * LISTED > len(words):
+        return False
+    return sum(word[0].isupper() for word in words) > CAPITALS * len(words)
 
 
 def _plain(text: str) -> str:

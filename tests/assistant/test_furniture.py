@@ -35,6 +35,16 @@ def test_a_line_of_contents_is_no_answer(question):
     assert best(question, TEXT, SECTIONS).startswith("An index")
 
 
+TITLES = "Theorem Similar Matrices have Equal Eigenvalues Theorem Hermitian Matrices Section Roots Example Basis"
+NAMES = "Alumni include Anna Bell, Boris Cole, Carl Dunn, Dora Egan, Emil Fry, Fanny Gale and Georg Hall of Perm"
+GERMAN = "Der Hund und die Katze liefen durch den Garten zum Haus und der Mann mit dem Hut sah die Kinder am Fenster"
+
+
+@pytest.mark.parametrize(("text", "held"), [(TITLES, True), (NAMES, False), (GERMAN, False), (TITLES.upper(), False)])
+def test_a_run_of_titles_is_furniture_and_a_list_of_names_is_not(text, held):
+    assert furniture(f"{text}.") == ([f"{text}."] if held else [])
+
+
 @pytest.mark.parametrize("heading", ["Chapter 12: The Storm", "THE STORM", "12. The Storm", "The Storm  214"])
 def test_a_title_is_furniture_as_a_whole_in_part_and_with_its_page(heading):
     assert " ".join(furniture(f"{heading}\n\nThe storm broke.", "Chapter 12: The Storm")) == heading

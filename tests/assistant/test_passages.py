@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mplus_cli.assistant.cues import question_weights, widened_query
+from mplus_cli.assistant.cues import ABOUT, DEFINED, quest, question_weights, widened_query
 from mplus_cli.assistant.engine import until_stop
 from mplus_cli.assistant.passages import (
     ALONE,
@@ -105,6 +105,42 @@ def test_a_line_of_dialogue_is_quoted_with_the_lines_beside_it_and_without_a_hea
     sentence = next(one for one in sentences("d", text, 0, len(text)) if "Boris" in one.text)
     start, end = in_context(text, sentence, 0, len(text))
     assert text[start:end] == text.removeprefix("Chapter I\n\n")
+
+
+@pytest.mark.parametrize(
+    ("question", "says", "does_not"),
+    [
+        (
+            "What is a side exit?",
+            "The side exit is a small piece of code.",
+            "A guard is patched when the side exit is the hot one.",
+        ),
+        (
+            "What is a side exit?",
+            "It returns by a stub, called a side exit.",
+            "The monitor called the side exit to leave.",
+        ),
+        (
+            "Who was Clerval?",
+            "Clerval was the son of a merchant.",
+            "William, Clerval, a friend of both, and Justine died.",
+        ),
+        ("What's the Demeter?", "The schooner is known as the Demeter.", "The boxes arrived in the Demeter."),
+        ("What is copyleft?", "A copyleft licence is old; copyleft means the same terms.", "They fear copyleft."),
+        ("What are dog-ears?", "Dog-ears (which are folds) spoil books.", "He folds dog-ears."),
+    ],
+)
+def test_a_sentence_that_says_what_a_thing_is_has_a_bonus(question, says, does_not):
+    asked = quest(question, {})
+    assert asked.bonus(says) == DEFINED
+    assert asked.bonus(does_not) < DEFINED
+
+
+@pytest.mark.parametrize(
+    "question", ["What is the name of the ship that he bought from them?", "What is in the box, and why?"]
+)
+def test_only_a_question_about_a_thing_itself_asks_what_it_is(question):
+    assert ABOUT.fullmatch(question) is None
 
 
 def test_words_are_compared_without_their_endings():
