@@ -39,7 +39,7 @@ bench: install
 eval-smoke: install
 	$(BIN)/python -m tests.evaluation.smoke
 
-# make train-embedded DATA=folder-with-text-and-qa OUT=runs: repeats the model in the box (some six hours on two cores, by estimate)
+# make train-embedded DATA=folder-with-text-and-qa OUT=runs: repeats the model in the box (some seven hours on two cores, by estimate)
 DATA ?= data
 OUT ?= runs
 train-embedded: install
