@@ -48,7 +48,7 @@ def furniture_of(sections: Sequence[Section]) -> Callable[[Sentence], float]:
 
 def _titles_in_a_run(text: str) -> bool:
     """Whether most words begin with a capital letter and hardly any comma parts them, as it does names in a list."""
-    words = [word for word in WORD.findall(text) if len(word) > 1]
+    words: list[str] = [word for word in WORD.findall(text) if len(word) > 1]
     if len(words) < LISTED or text.isupper() or text.count(",") * LISTED > len(words):
         return False
     return sum(word[0].isupper() for word in words) > CAPITALS * len(words)
