@@ -41,14 +41,16 @@ class FourBit:
         except ImportError as error:
             raise ModelError("4-bit weights need bitsandbytes.", "Install `mplus[nf4]`.") from error
         self._multiply = bitsandbytes.matmul_4bit
+        # Whole blocks a row: the AVX-512 kernel widens other shapes with the wrong scales.
+        self._padding = (0, -weight.shape[-1] % BLOCK)
         self.packed, self.state = bitsandbytes.functional.quantize_4bit(
-            weight.contiguous(), blocksize=BLOCK, quant_type="nf4"
+            F.pad(weight, self._padding).contiguous(), blocksize=BLOCK, quant_type="nf4"
         )
         self.nbytes = self.packed.nbytes + self.state.absmax.nbytes
 
     def __call__(self, rows: Tensor, first: int = 0) -> Tensor:
         """Rows (..., in) -> (..., out - first)."""
-        return self._multiply(rows, self.packed.t(), quant_state=self.state)[..., first:]
+        return self._multiply(F.pad(rows, self._padding), self.packed.t(), quant_state=self.state)[..., first:]
 
 
 FORMATS = {"dense": Dense, "nf4": FourBit}

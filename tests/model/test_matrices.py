@@ -25,6 +25,12 @@ def test_four_bits_are_near_the_weights_and_take_an_eighth_of_float32() -> None:
     assert small.nbytes <= dense.nbytes * (1 / 8 + 1 / 64)
 
 
+@pytest.mark.parametrize("width", [24, 96, 160])
+def test_four_bits_are_near_weights_whose_rows_are_no_whole_blocks(width: int) -> None:
+    weight, rows = torch.randn(64, width), torch.randn(3, width)
+    assert (FourBit(weight)(rows) - Dense(weight)(rows)).norm() < 0.15 * Dense(weight)(rows).norm()
+
+
 def test_a_model_in_four_bits_keeps_no_wide_matrix_and_writes_nearly_the_same_rows() -> None:
     dense, small = tiny_model(), tiny_model()
     dense.specialise("write")
