@@ -12,7 +12,7 @@ import torch
 
 from model.errors import TrainingError
 from model.mplus import MPlus
-from model.training.attention import use_float32_attention
+from model.training.attention import use_grouped_attention
 from model.training.data import Words, tokenise
 from model.training.export import export
 from model.training.lexical import begin_searching
@@ -119,7 +119,7 @@ def prepare(plan: Plan, stage: Stage, out: Path, sources: Sources, resume: bool,
     sample = torch.from_numpy(corpus.tokens[:FREQUENCY_SAMPLE].astype(np.int64))
     model = initialise(MPlus(shape.config()), frequencies=log_frequencies(sample, words.size))
     if in_bfloat16(stage):
-        use_float32_attention(model)
+        use_grouped_attention(model)
     run = Run(out, model, Mixture(stage, words, corpus, questions, shape.config().chunk_tokens))
     out.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(sources.work / "tokenizer.json", out / "tokenizer.json")

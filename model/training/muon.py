@@ -1,7 +1,7 @@
 """Muon: the steps of inner matrices are made orthogonal, so that rare directions learn as fast as frequent ones.
 
 Jordan and others, 2024 (kellerjordan.github.io/posts/muon), with the scaling of Liu and others, arXiv 2502.16982.
-torch has one too; it multiplies in bfloat16, which costs a quarter of a step on processors without it.
+torch has one too; it multiplies in bfloat16 always, which costs a quarter of a step on processors without it.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
+
+from model.devices import cpu_has_bf16
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # of the quintic iteration
 ITERATIONS = 5
@@ -22,13 +24,15 @@ def orthogonal(matrix: Tensor) -> Tensor:
     """The matrix (n, m) with all singular values near 1, by Newton and Schulz's iteration."""
     a, b, c = COEFFICIENTS
     found = matrix / (matrix.norm() + 1e-7)
+    if matrix.is_cpu and cpu_has_bf16():  # enough of precision, the authors say
+        found = found.bfloat16()
     tall = len(matrix) > matrix.shape[1]
     if tall:
         found = found.T
     for _ in range(ITERATIONS):
         square = found @ found.T
         found = a * found + (b * square + c * square @ square) @ found
-    return found.T if tall else found
+    return (found.T if tall else found).to(matrix.dtype)
 
 
 class MuonAdamW(torch.optim.AdamW):

@@ -26,7 +26,7 @@ from torch import Tensor
 from model.errors import ModelError, TrainingError
 from model.mplus import MPlus
 from model.recurrent import MemoryTokens, learner, learnt, read_behind, restore, save_tokens, write_segment
-from model.training.attention import use_float32_attention
+from model.training.attention import use_grouped_attention
 from model.training.data import Batch, Words, tokenise
 from model.training.loop import Step, in_bfloat16, prompt_loss, rate_at
 from model.training.mixture import Mixture
@@ -68,7 +68,7 @@ class Training:
         self.checkpoint, self.out, self.recipe = checkpoint, out, recipe
         self.model, self.tokens = learner(checkpoint, recipe.tokens, recipe.rank)
         if in_bfloat16(recipe.stage):
-            use_float32_attention(self.model)
+            use_grouped_attention(self.model)
         self.mixture, self.step = mixture(self.model.config.chunk_tokens), 0
         adapter = [one for one in self.model.parameters() if one.requires_grad]
         groups = [{"params": list(self.tokens.parameters()), "scale": TOKEN_RATE}, {"params": adapter, "scale": 1.0}]
