@@ -61,7 +61,7 @@ def grouped_attention(
         rows = (query * scale).bfloat16().reshape(batch * key.shape[1], -1, size)
         stored = (F.pad(one.bfloat16().flatten(0, 1), (0, 0, 0, more)) for one in (key, value))
         read = GroupedAttention.apply(rows, *stored, F.pad(mask, (0, more), value=float("-inf")).bfloat16())
-    return read.reshape(query.shape).transpose(1, 2).contiguous(), None
+    return read.reshape(query.shape).transpose(1, 2).to(query.dtype).contiguous(), None
 
 
 def causal_mask(count: int, stored: int) -> Tensor:

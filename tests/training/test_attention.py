@@ -34,6 +34,7 @@ def test_it_reads_and_learns_what_plain_attention_does(masked: str) -> None:
         "added": torch.zeros(allowed.shape).masked_fill(~allowed, float("-inf")),
     }[masked]
     found, right = grouped_attention(torch.nn.Identity(), *parts, mask)[0], reference(*parts, mask)
+    assert found.dtype == right.dtype, "a probe reads without autocast"
     assert (found - right).norm() < 0.01 * right.norm()
     weights = torch.randn(right.shape, generator=torch.Generator().manual_seed(2))
     for one, other in zip(
@@ -45,4 +46,4 @@ def test_it_reads_and_learns_what_plain_attention_does(masked: str) -> None:
 def test_a_scale_of_ones_own_is_used() -> None:
     query, key, value = drawn()
     found = grouped_attention(torch.nn.Identity(), query, key, value, None, scaling=0.0)[0]
-    assert torch.allclose(found[0, -1, 0].float(), value[0, 0].mean(0), atol=0.02)
+    assert torch.allclose(found[0, -1, 0], value[0, 0].mean(0), atol=0.02)
