@@ -101,6 +101,17 @@ def test_quick_commands_never_load_torch(arguments, tmp_path):
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT, env=environment, timeout=60)
 
 
+@pytest.mark.parametrize(
+    ("given", "found"), [({}, "20000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "active"}, None)]
+)
+def test_threads_of_torch_do_not_wait_in_a_long_loop_unless_told_to(given, found):
+    code = "import os, sys, mplus_cli; print(os.environ.get('GOMP_SPINCOUNT')); assert 'torch' not in sys.modules"
+    done = subprocess.run(
+        [sys.executable, "-c", code], check=True, cwd=ROOT, env=given, timeout=60, capture_output=True, text=True
+    )
+    assert done.stdout.strip() == str(found)
+
+
 def test_nothing_is_unpickled():
     for path in [*sources("model"), *sources("mplus_cli")]:
         calls = re.findall(
