@@ -70,7 +70,8 @@ def test_heavy_packages_are_imported_inside_functions_of_the_command_line():
         assert name_of(SUBCLASSES) not in imports(path, True), f"{path.name} would load torch through it"
         if path == SUBCLASSES:
             continue
-        heavy = [one for one in imports(path, True) if one.split(".")[0] in HEAVY]
+        # the package `model` itself loads nothing, its modules load torch
+        heavy = [one for one in imports(path, True) if one.split(".")[0] in HEAVY and one != "model"]
         assert not heavy, f"{path.name}: {heavy}"
 
 
