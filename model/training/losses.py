@@ -46,7 +46,7 @@ def best_rows(queries: Tensor, keys: Tensor, mask: Tensor, count: int) -> tuple[
 
 def spread(scores: Tensor, reach: int) -> Tensor:
     """Scores (Q, ..., M) of rows as their neighbours lift them: the best of those at most `reach` places away."""
-    if not reach:
+    if not reach or not scores.numel():
         return scores
     flat = scores.reshape(-1, 1, scores.shape[-1])
     return F.max_pool1d(flat, 2 * reach + 1, 1, reach).reshape(scores.shape)
