@@ -9,13 +9,15 @@ from contextlib import contextmanager
 from torch import nn
 
 from model.config import AdapterConfig
+from model.matrices import without_kernels
 
 WRITE, READ = "write", "read"
 
 
 def add_adapters(llama: nn.Module, config: AdapterConfig) -> None:
     """Wrap the target linears of a stock Llama in place (scaling alpha / rank)."""
-    from peft import LoraConfig, inject_adapter_in_model
+    with without_kernels():
+        from peft import LoraConfig, inject_adapter_in_model
 
     for name in (WRITE, READ) if config.read else (WRITE,):
         lora = LoraConfig(

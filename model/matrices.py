@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Protocol
 
 import torch.nn.functional as F
@@ -10,6 +14,25 @@ from torch import Tensor
 from model.errors import ModelError
 
 BLOCK = 64  # weights that share one scale
+
+
+@contextmanager
+def without_kernels() -> Iterator[None]:
+    """Import bitsandbytes (peft does) without `kernels`, from which it would download code on some processors.
+
+    It then says that it lacks that package, which is nobody's concern.
+    """
+    logger, kernels = logging.getLogger("bitsandbytes.backends.cpu.ops"), sys.modules.get("kernels")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    sys.modules["kernels"] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+        del sys.modules["kernels"]
+        if kernels is not None:
+            sys.modules["kernels"] = kernels
 
 
 class Matrix(Protocol):
@@ -37,7 +60,8 @@ class FourBit:
 
     def __init__(self, weight: Tensor) -> None:
         try:
-            import bitsandbytes
+            with without_kernels():
+                import bitsandbytes
         except ImportError as error:
             raise ModelError("4-bit weights need bitsandbytes.", "Install `mplus[nf4]`.") from error
         self._multiply = bitsandbytes.matmul_4bit

@@ -1,6 +1,10 @@
 """Laws of four-bit weights: a quarter of the bytes, nearly the same layer; without bitsandbytes, a sentence."""
 
 import builtins
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -8,6 +12,8 @@ import torch
 from model.errors import ModelError
 from model.matrices import Dense, FourBit
 from tests.model.tiny import tiny_model, tokens, write_chunks
+
+ROOT = Path(__file__).parents[2]
 
 
 def test_a_dense_matrix_gives_the_outputs_from_a_number_on() -> None:
@@ -77,3 +83,20 @@ def test_without_bitsandbytes_four_bits_are_refused_with_a_remedy(monkeypatch: p
     with pytest.raises(ModelError, match="bitsandbytes") as refused:
         FourBit(torch.randn(4, 64))
     assert "nf4" in refused.value.remedy
+
+
+KERNELS = """
+def get_kernel(*names, **more):
+    raise SystemExit("code is downloaded")
+"""
+
+
+def test_adapters_and_four_bits_download_no_code_and_say_nothing(tmp_path: Path) -> None:
+    (tmp_path / "kernels.py").write_text(KERNELS)
+    code = (
+        "import torch\nfrom model.matrices import FourBit\nfrom tests.model.tiny import tiny_model\n"
+        "tiny_model(adapters=True)\nFourBit(torch.randn(4, 64))\nimport kernels"
+    )
+    environment = os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stderr) == (0, "")
