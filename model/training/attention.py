@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers import AttentionInterface
 
-from model.mplus import MPlus
+from model.mplus import MPlus, visible
 
 NAME = "grouped_bf16"
 ALIGNED = 32  # rows of keys: products of other lengths take twice as long
@@ -54,7 +54,8 @@ def grouped_attention(
     """Query (B, H, n, hd), key and value (B, G, S, hd), mask (1, 1, n, S) or None for causal -> (B, n, H, hd)."""
     batch, _, count, size = query.shape
     assert attention_mask is None or attention_mask.shape[:2] == (1, 1), "all prompts of a training see as much"
-    mask = causal_mask(count, key.shape[2]) if attention_mask is None else added(attention_mask[0, 0])
+    allowed = visible(count, key.shape[2] - count, query.device) if attention_mask is None else attention_mask
+    mask = torch.zeros(count, key.shape[2]) if allowed is None else added(allowed[0, 0])
     more = -key.shape[2] % ALIGNED
     scale = size**-0.5 if scaling is None else scaling
     with torch.autocast("cpu", enabled=False):
@@ -62,11 +63,6 @@ def grouped_attention(
         stored = (F.pad(one.bfloat16().flatten(0, 1), (0, 0, 0, more)) for one in (key, value))
         read = GroupedAttention.apply(rows, *stored, F.pad(mask, (0, more), value=float("-inf")).bfloat16())
     return read.reshape(query.shape).transpose(1, 2).to(query.dtype).contiguous(), None
-
-
-def causal_mask(count: int, stored: int) -> Tensor:
-    """What the last `count` of `stored` positions add to their scores: (count, stored)."""
-    return added(torch.ones(count, stored, dtype=torch.bool).tril(stored - count))
 
 
 def added(mask: Tensor) -> Tensor:
