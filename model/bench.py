@@ -26,15 +26,16 @@ import torch
 from torch import Tensor
 from transformers import LlamaConfig
 
-from model.adapters import READ, WRITE, using
+from model.adapters import READ, WRITE
 from model.checkpoint import Checkpoint, load, resolve
 from model.config import AdapterConfig, MPlusConfig, from_official
 from model.errors import CheckpointError, ModelError
 from model.generate import Memory, Reader, Sampling
 from model.membership import ViewChunk, log_membership
-from model.memory import ReadRows, RowTable, as_stored, join, project, to_bytes
+from model.memory import Rows, RowTable, as_stored, join, to_bytes
 from model.mplus import MPlus
 from model.row_sizes import FORMATS, MOST_CHUNKS_PER_SHARD
+from model.writing import WrittenChunk, write_chunks
 
 # hidden x layers x heads x key-value heads x MLP x vocabulary x K x pool x recalled
 SHAPES = {
@@ -122,16 +123,16 @@ def write(
         for _ in written_together(loaded, 5, length, documents):
             pass  # the first calls allocate
         begun = time.perf_counter()
-        writing = written_together(loaded, chunks + WINDOW, length, documents)
-        for number, rows in enumerate(islice(writing, chunks), 1):
-            shards.add(rows)
+        for number, written in enumerate(written_together(loaded, chunks, length, documents), 1):
+            shards.add(written.rows)
             times.append(time.perf_counter() - begun)
             if number in (min(WINDOW, chunks), chunks):
                 anonymous[number] = anonymous_bytes()
         shards.flush()
         seconds = time.perf_counter() - begun
-        written = shards.bytes
-        ratio = _late_to_early(writing, written_together(loaded, 2 * WINDOW, length, documents), shards)
+        stored = shards.bytes
+        late = written_together(loaded, WINDOW, length, documents, written.newest, stages=1)
+        ratio = _late_to_early(late, written_together(loaded, 2 * WINDOW, length, documents, stages=1), shards)
     each = [after - before for before, after in zip([0.0, *times], times, strict=False)]
     tokens = documents * chunks * length
     return {
@@ -146,19 +147,22 @@ def write(
         "late_to_early": round(ratio, 3),
         "anonymous_bytes_early": min(anonymous.items())[1],
         "anonymous_bytes_late": max(anonymous.items())[1],
-        "row_bytes_per_token": round(written / tokens, 1),
+        "row_bytes_per_token": round(stored / tokens, 1),
         **surroundings(model),
     }
 
 
-def _late_to_early(late: Iterator[list[ReadRows]], early: Iterator[list[ReadRows]], shards: _Shards) -> float:
-    """Median ratio of the seconds of one writer's next chunk to those of another's, taken in turn."""
-    for rows in islice(early, WINDOW):
-        shards.add(rows)
+def _late_to_early(late: Iterator[WrittenChunk], early: Iterator[WrittenChunk], shards: _Shards) -> float:
+    """Median ratio of the seconds of one writer's next chunk to those of another's, taken in turn.
 
-    def seconds(writer: Iterator[list[ReadRows]]) -> float:
+    Both take no chunk ahead: what one of them computed in the other's time would not be its own.
+    """
+    for written in islice(early, WINDOW):
+        shards.add(written.rows)
+
+    def seconds(writer: Iterator[WrittenChunk]) -> float:
         begun = time.perf_counter()
-        shards.add(next(writer))
+        shards.add(next(writer).rows)
         return time.perf_counter() - begun
 
     return statistics.median(seconds(late) / seconds(early) for _ in range(WINDOW))
@@ -220,29 +224,28 @@ def _generate_once(reader: Reader, ids: Tensor, new: int) -> tuple[float, float]
     return time.perf_counter() - begun, first
 
 
-def written_rows(loaded: Checkpoint, chunks: int, length: int) -> Iterator[ReadRows]:
+def written_rows(loaded: Checkpoint, chunks: int, length: int) -> Iterator[Rows]:
     """Rows of random chunks, one after the other, in the format that a library stores."""
-    for (rows,) in written_together(loaded, chunks, length, 1):
-        yield rows
+    for written in written_together(loaded, chunks, length, 1):
+        yield written.rows[0]
 
 
-def written_together(loaded: Checkpoint, chunks: int, length: int, documents: int) -> Iterator[list[ReadRows]]:
-    """The same of several documents, a chunk of each in one batch: for every chunk, the rows of each document."""
-    model, newest = loaded.model, loaded.first_rows()[:, None].expand(-1, documents, -1, -1)
-    for number in range(chunks):
-        texts = [random_tokens(model, length, (number + 31 * document) % 97) for document in range(documents)]
-        newest, rows = write_together(model, torch.cat(texts), newest)
-        yield rows
-
-
-def write_together(model: MPlus, ids: Tensor, newest: Tensor) -> tuple[Tensor, list[ReadRows]]:
-    """One chunk of each of B documents, (B, n), behind their newest rows (L, B, K, d): the new ones, and as stored."""
-    with using(model, WRITE):
-        new, _ = model.write(ids, newest)
-    with using(model, READ):
-        rows = project(model, new.flatten(1, 2))  # (L, B * K, ...), one document's after the other's
-    count = new.shape[2]
-    return new, [as_stored(rows.part(start, start + count)) for start in range(0, len(rows), count)]
+def written_together(
+    loaded: Checkpoint,
+    chunks: int,
+    length: int,
+    documents: int,
+    newest: Tensor | None = None,
+    stages: int | None = None,
+) -> Iterator[WrittenChunk]:
+    """The same of several documents, a chunk of each in one batch, behind the newest rows of each."""
+    model = loaded.model
+    texts = (
+        torch.cat([random_tokens(model, length, (number + 31 * document) % 97) for document in range(documents)])
+        for number in range(chunks)
+    )
+    first = loaded.first_rows()[:, None].expand(-1, documents, -1, -1) if newest is None else newest
+    return write_chunks(model, texts, first, stages=stages)
 
 
 def random_tokens(model: MPlus, count: int, seed: int) -> Tensor:
@@ -257,7 +260,7 @@ class _Shards:
     def __init__(self, folder: Path) -> None:
         self.folder, self.rows, self.bytes, self.number = folder, [], 0, 0
 
-    def add(self, rows: list[ReadRows]) -> None:
+    def add(self, rows: list[Rows]) -> None:
         self.rows += rows
         if len(self.rows) >= SHARD_CHUNKS:
             self.flush()

@@ -134,12 +134,8 @@ def rotate(heads: Tensor, cos: Tensor, sin: Tensor, turn: Tensor | None = None) 
     """
     if turn is not None:
         return torch.matmul(heads, turn)
-    turned, half = heads * cos[:, None], heads.shape[-1] // 2
-    sin = sin[:, None].narrow(-1, 0, half)
-    first, second = heads.narrow(-1, 0, half), heads.narrow(-1, half, half)
-    turned.narrow(-1, 0, half).addcmul_(second, sin, value=-1)
-    turned.narrow(-1, half, half).addcmul_(first, sin)
-    return turned
+    first, second = heads.chunk(2, -1)
+    return torch.addcmul(heads * cos[:, None], torch.cat([-second, first], -1), sin[:, None])
 
 
 def turns(cos: Tensor, sin: Tensor) -> Tensor:

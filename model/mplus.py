@@ -7,7 +7,7 @@ a value that is passed in and handed back.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -137,17 +137,19 @@ class MPlus(nn.Module):
         prefix_of: PrefixOf,
         cache: LayerCache | None = None,
         before: Callable[[int, Tensor], Tensor] = lambda index, hidden: hidden,
+        layers: range | None = None,
     ) -> Iterator[Tensor]:
         """Run hidden (B, n, d) through the decoder behind a memory prefix; yields the output of every layer.
 
         `before` may change what enters a layer. The bos row of each layer is put in front of the prefix here, and
-        positions are counted from it, the same in all layers.
+        positions are counted from it, the same in all layers. layers: some of them only.
         """
+        layers = range(self.config.layers) if layers is None else layers
         if cache is None:
             cache = LayerCache([GrowingLayer() for _ in range(self.config.layers)])
-        for index in range(self.config.layers):
+        for index in layers:
             prefix = self._with_bos(index, prefix_of(index, hidden))
-            if index == 0:
+            if index == layers.start:
                 length, count = prefix.keys.shape[2], hidden.shape[1]
                 cos, sin, mask = self._frame(count, length, hidden)
                 here = cos[:, length:], sin[:, length:]
@@ -156,15 +158,18 @@ class MPlus(nn.Module):
             yield hidden
 
     def _frame(self, count: int, length: int, hidden: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
-        """cos, sin (1, P + n, hd) and mask of n rows behind P; kept for the next chunk of the same length."""
+        """cos, sin (1, P + n, hd) and mask of n rows behind P; the last two are kept: chunks have one of two lengths.
+
+        Threads that write different layers share them.
+        """
         key = (count, length, hidden.dtype)
-        if key not in self._frames:
+        frame = self._frames.get(key)
+        if frame is None:
             cos, sin = self.rotary(torch.arange(length + count, device=hidden.device), hidden)
             frame = cos, sin, self.mask(count, length)
-            if not self.fused:
-                return frame
-            self._frames = {key: frame}
-        return self._frames[key]
+            if self.fused:
+                self._frames = {**dict(list(self._frames.items())[-1:]), key: frame}
+        return frame
 
     def step(
         self, index: int, hidden: Tensor, mask: Tensor | None, cache: LayerCache, rotary: tuple[Tensor, ...]
@@ -236,20 +241,35 @@ class MPlus(nn.Module):
         ids (B, n), newest (L, B, K, d) -> new rows (L, B, K, d), and the hidden states of the chunk (B, n, d) before
         the final norm. A chunk shorter than K has its first K - n rows re-processed from the newest ones.
         """
+        hidden, short = self.enter(ids)
+        hidden, rows = self.write_layers(hidden, short, newest, range(self.config.layers))
+        return torch.stack(rows), hidden[:, short:]
+
+    def enter(self, ids: Tensor) -> tuple[Tensor, int]:
+        """What enters the first layer for a chunk (B, n): (B, max(n, K), d), and how many rows it is short of K."""
+        short = max(0, self.config.memory_rows - ids.shape[1])
+        return torch.nn.functional.pad(self.embed(ids), (0, 0, short, 0)), short
+
+    def write_layers(
+        self, hidden: Tensor, short: int, newest: Sequence[Tensor], layers: range
+    ) -> tuple[Tensor, list[Tensor]]:
+        """The part of `write` that some layers do: what enters them (B, max(n, K), d) -> what leaves them, new rows.
+
+        newest, new rows: (B, K, d) for each of these layers.
+        """
         count = self.config.memory_rows
-        short = max(0, count - ids.shape[1])
 
         def prefix_of(index: int, hidden: Tensor) -> KeysValues:
-            return self.project_layer(index, newest[index][:, : count - short])
+            return self.project_layer(index, newest[index - layers.start][:, : count - short])
 
         def before(index: int, hidden: Tensor) -> Tensor:
-            hidden = torch.cat([newest[index][:, count - short :], hidden[:, short:]], 1) if short else hidden
+            if short:
+                hidden = torch.cat([newest[index - layers.start][:, count - short :], hidden[:, short:]], 1)
             biased = hidden[:, -count:] + self.new_memory_positional_emb
             return torch.cat([hidden[:, :-count], biased], 1) if hidden.shape[1] > count else biased
 
-        hidden = torch.nn.functional.pad(self.embed(ids), (0, 0, short, 0))
-        outputs = list(self.layers_behind(hidden, prefix_of, before=before))
-        return torch.stack([output[:, -count:] for output in outputs]), outputs[-1][:, short:]
+        outputs = list(self.layers_behind(hidden, prefix_of, before=before, layers=layers))
+        return outputs[-1], [output[:, -count:] for output in outputs]
 
 
 def visible(count: int, prefix: int, device: torch.device) -> Tensor | None:

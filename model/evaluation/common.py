@@ -26,13 +26,14 @@ from model.errors import ModelError
 from model.evaluation.written import Written
 from model.generate import Memory, Reader, RetrievalTrace, Sampling, continue_from
 from model.membership import Membership, ViewChunk, log_membership
-from model.memory import ReadRows, Rows, RowTable, as_stored, join, project
+from model.memory import ReadRows, Rows, RowTable, as_stored, join
 from model.mplus import MPlus
 from model.plain import is_plain, plain_llama
 from model.row_sizes import DEFAULT, FORMATS
 from model.tokenizer import TextTokenizer
 from model.training.data import row_indices
 from model.training.tokenizer import json_lines, plain
+from model.writing import write_chunks
 
 DOCUMENT_CHUNKS = 40  # chunks of one document of background text
 TOGETHER = 16  # documents written at a time: they do not depend on each other
@@ -147,13 +148,11 @@ class Subject:
         newest = self.checkpoint.first_rows()[:, None].expand(-1, len(texts), -1, -1)
         chunks = torch.tensor([list(ids) for ids in texts], device=self.model.device).split(list(lengths), 1)
         found: list[list[Rows]] = [[] for _ in texts]
-        for ids in chunks:
-            newest, _ = self.writer.write(ids, newest)
+        for written in write_chunks(self.writer, chunks, newest, self.row_format):
             if kept is not None:
-                kept.append(newest.to("cpu", torch.bfloat16))
-            for number, parts in enumerate(found):
-                rows = project(self.writer if self.writer.projector else self.model, newest[:, number])
-                parts.append(as_stored(rows, self.row_format))
+                kept.append(written.newest.to("cpu", torch.bfloat16))
+            for parts, rows in zip(found, written.rows, strict=True):
+                parts.append(rows)
         return [join(parts) for parts in found]
 
     def memory(self, documents: Sequence[Document]) -> Memory:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
+from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -209,22 +210,29 @@ def _write_document(
     pen = pen_for(desk.loaded(), library, writer, document.id, resume, len(chunks))
     before = sum(chunk.tokens for chunk in chunks[: resume.chunks_read])
     begun, read_here = time.monotonic(), 0
-    for chunk in chunks[resume.chunks_read :]:
-        if desk.interruption.wanted:
-            pen.commit()
-            if not pen.committed:
-                writer.abandon(document.id)
-            _stop(desk, document, pen.committed, len(chunks))
-        pen.write(ids[before : before + chunk.tokens])
-        before += chunk.tokens
-        read_here += chunk.tokens
-        desk.tokens += chunk.tokens
-        rate = read_here / (time.monotonic() - begun)
-        page = page_at(document.pages, chunk.start)
-        yield ChunkRead(document.id, chunk.number + 1, len(chunks), round(rate, 1), page.label if page else "",
-                        round((tokens - before) / rate, 1), pen.committed, document.title)  # fmt: skip
+    with closing(pen.write(_pieces(ids, chunks, resume.chunks_read))) as writing:
+        for chunk in chunks[resume.chunks_read :]:
+            if desk.interruption.wanted:
+                pen.commit()
+                if not pen.committed:
+                    writer.abandon(document.id)
+                _stop(desk, document, pen.committed, len(chunks))
+            next(writing)
+            before += chunk.tokens
+            read_here += chunk.tokens
+            desk.tokens += chunk.tokens
+            rate = read_here / (time.monotonic() - begun)
+            page = page_at(document.pages, chunk.start)
+            yield ChunkRead(document.id, chunk.number + 1, len(chunks), round(rate, 1), page.label if page else "",
+                            round((tokens - before) / rate, 1), pen.committed, document.title)  # fmt: skip
     desk.reading += time.monotonic() - begun
     writer.finish(document.id)
+
+
+def _pieces(ids: Sequence[int], chunks: Sequence[Chunk], first: int) -> Iterator[Sequence[int]]:
+    """The tokens of every chunk from number `first` on."""
+    ends = list(accumulate(chunk.tokens for chunk in chunks))
+    return (ids[end - chunk.tokens : end] for end, chunk in list(zip(ends, chunks, strict=True))[first:])
 
 
 def _stop(desk: Desk, document: Document | None = None, committed: int = 0, chunks: int = 0) -> None:

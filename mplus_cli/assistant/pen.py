@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Iterable, Sequence
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 from mplus_cli.assistant.engine import Engine, translated
@@ -13,7 +14,7 @@ from mplus_cli.library.writer import Writer
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from model.memory import ReadRows, Rows
+    from model.memory import Rows
 
 
 class Pen:
@@ -35,15 +36,22 @@ class Pen:
             self.rows: list[Rows] = [from_bytes(resume.open_shard)] if resume.open_shard else []
         self._begin(library, resume)
 
-    def write(self, ids: Sequence[int]) -> None:
-        """Read one chunk into memory; commits where a shard is full or the document ends."""
-        import torch
+    def write(self, chunks: Iterable[Sequence[int]]) -> Generator[None]:
+        """Read chunks into memory, one at every step; commits where a shard is full or the document ends.
 
-        with translated(), torch.inference_mode():
-            self.rows.append(self._rows(ids))
-        self.written += 1
-        if self.written == self.chunks or (self.written - self.first) == self.shard_chunks:
-            self.commit()
+        A few are taken ahead of the one that is written; close the generator to drop them.
+        """
+        with closing(self._rows(chunks)) as written:
+            while True:
+                with translated():
+                    rows = next(written, None)
+                if rows is None:
+                    return
+                self.rows.append(rows)
+                self.written += 1
+                if self.written == self.chunks or (self.written - self.first) == self.shard_chunks:
+                    self.commit()
+                yield
 
     def commit(self) -> None:
         """Make what was written durable; nothing to do where everything is."""
@@ -62,20 +70,17 @@ class Pen:
         """Go on where the tail ends."""
         self.newest = _newest(resume.tail, self.engine) if resume.tail else self.engine.checkpoint.first_rows()
 
-    def _rows(self, ids: Sequence[int]) -> Rows:
-        """What one chunk leaves, as it is stored."""
+    def _rows(self, chunks: Iterable[Sequence[int]]) -> Generator[Rows]:
+        """What each chunk leaves, as it is stored."""
         import torch
 
-        from model.adapters import READ, WRITE, using
-        from model.memory import as_stored, project
+        from model.writing import write_chunks
 
         model = self.engine.model
-        tokens = torch.tensor([list(ids)], device=model.device)
-        with using(model, WRITE):
-            new, _ = model.write(tokens, self.newest[:, None])
-        self.newest = new[:, 0]
-        with using(model, READ):
-            return as_stored(project(model, self.newest), self.row_format)
+        ids = (torch.tensor([list(chunk)], device=model.device) for chunk in chunks)
+        for written in write_chunks(model, ids, self.newest[:, None], self.row_format):
+            self.newest = written.newest[:, 0]
+            yield written.rows[0]
 
     def _tail(self) -> bytes:
         from safetensors.torch import save
@@ -103,8 +108,13 @@ class RawPen(Pen):
             self.reading = RawWriter(self.engine.model, seen)
         assert not resume.tail or _row_count(resume.tail) == self.reading.total, "a commit names all rows before it"
 
-    def _rows(self, ids: Sequence[int]) -> ReadRows:
-        return self.reading.read(ids)
+    def _rows(self, chunks: Iterable[Sequence[int]]) -> Generator[Rows]:
+        import torch
+
+        for ids in chunks:
+            with torch.inference_mode():
+                rows = self.reading.read(ids)
+            yield rows
 
     def _tail(self) -> bytes:
         import torch

@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model.adapters import WRITE
-from model.bench import SHAPE_NAMES, main, shape_config, write_together
+from model.bench import SHAPE_NAMES, main, shape_config
 from model.errors import ModelError
+from model.writing import write_chunks
 from tests.model.tiny import tiny_model, tokens
 
 
@@ -40,11 +41,9 @@ def test_a_document_written_in_a_batch_has_the_rows_that_it_has_alone_whatever_t
     model.specialise(WRITE)
 
     def written(documents):
-        newest, rows = model.start_rows(len(documents)), []
-        for chunk in range(2):
-            ids = torch.cat([tokens(length, 100 * document + chunk) for document in documents])
-            newest, rows = write_together(model, ids, newest)
-        return newest, rows
+        chunks = [torch.cat([tokens(length, 100 * document + chunk) for document in documents]) for chunk in range(2)]
+        *_, last = write_chunks(model, chunks, model.start_rows(len(documents)))
+        return last
 
     newest, rows = written(texts)
     for place, text in enumerate(texts):
