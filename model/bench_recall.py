@@ -1,4 +1,4 @@
-"""Recall against the number of rows of a layer: all rows scored, and few, coarse to fine: `mplus bench recall`.
+"""Recall against the number of rows of a layer, beside the plain formula: `mplus bench recall`.
 
 The keys are those of a library's shards, or of chunks of random tokens; where more rows are wanted than there are, the
 rest are copies, moved at random by a part of the keys' own spread, so that none scores like another. They lie in a file
@@ -23,10 +23,9 @@ from model.adapters import READ, WRITE
 from model.bench import SHARD_CHUNKS, anonymous_bytes, checkpoint_of, random_tokens, surroundings, written_rows
 from model.bench_length import parse_lengths
 from model.checkpoint import Checkpoint
-from model.coarse import SCORED, coarse_search
 from model.errors import ModelError
 from model.generate import Memory, Reader
-from model.key_formats import Int8Keys, Keys, encode_keys
+from model.key_formats import Int8Keys, Keys, encode_keys, widened
 from model.membership import ViewChunk, log_membership
 from model.memory import Rows, RowTable, map_rows
 from model.row_formats import Coded
@@ -66,11 +65,12 @@ def recall(
     threads: int | None = None,
     folder: Path | None = None,
 ) -> dict[str, Any]:
-    """Seconds, bytes, and the share of the best rows that coarse to fine finds, at every length in rows; on the CPU.
+    """Seconds, bytes, and the share of the best rows that is found, at every length in rows; on the CPU.
 
     shards: a folder of shard files, such as a library's `memory`; layer: by default the first that ranks no chunks;
-    keys: one of `KEYS`; folder: where the keys lie meanwhile. Medians over the questions, after one to warm up, both
-    ways in turn; processor seconds are those of all threads. Raises ModelError for shards that hold no rows.
+    keys: one of `KEYS`; folder: where the keys lie meanwhile. Medians over the questions, after one to warm up, in turn
+    with `plain_best`, whose rows are the best ones; processor seconds are those of all threads. Raises ModelError for
+    shards that hold no rows.
     """
     if threads:
         torch.set_num_threads(threads)
@@ -85,7 +85,7 @@ def recall(
     with torch.inference_mode():
         real = keyed(loaded, written(checkpoint, random, dtype) if shards is None else mapped(shards), chosen)
         found = [_at(real, number, config.recall_rows, keys, folder) for number in parse_lengths(lengths)]
-    about = {"task": "recall", "layer": chosen, "keys": keys, "recalled": config.recall_rows, "scored": SCORED}
+    about = {"task": "recall", "layer": chosen, "keys": keys, "recalled": config.recall_rows}
     return {**about, "written_rows": len(real.keys), "rows": found, **surroundings(loaded.model)}
 
 
@@ -142,14 +142,14 @@ def _at(real: Keyed, number: int, count: int, keys: str, folder: Path | None) ->
         _compare(real.queries[0], blocks, count)
         asked = [_compare(queries, blocks, count) for queries in real.queries]
         anonymous = anonymous_bytes()
-    exact, exact_cpu, coarse, coarse_cpu, share = zip(*asked, strict=True)
+    wall, cpu, plain, plain_cpu, share = zip(*asked, strict=True)
     return {
         "rows": number,
         "copies": max(0, number - len(real.keys)),
-        "exact_s": round(statistics.median(exact), 4),
-        "coarse_s": round(statistics.median(coarse), 4),
-        "exact_cpu_s": round(statistics.median(exact_cpu), 4),
-        "coarse_cpu_s": round(statistics.median(coarse_cpu), 4),
+        "recall_s": round(statistics.median(wall), 4),
+        "plain_s": round(statistics.median(plain), 4),
+        "recall_cpu_s": round(statistics.median(cpu), 4),
+        "plain_cpu_s": round(statistics.median(plain_cpu), 4),
         "found": round(statistics.mean(share), 4),
         "least_found": round(min(share), 4),
         "bytes": sum(block.nbytes for block in blocks),
@@ -158,14 +158,20 @@ def _at(real: Keyed, number: int, count: int, keys: str, folder: Path | None) ->
 
 
 def _compare(queries: Tensor, blocks: Sequence[Keys], count: int) -> tuple[float, float, float, float, float]:
-    """Seconds and processor seconds of all rows, of few, and the share of the best rows that these hold."""
-    best, exact, exact_cpu = _timed(lambda: search(queries, blocks, count))
-    near, coarse, coarse_cpu = _timed(lambda: coarse_search(queries, blocks, count))
-    share = float(torch.isin(best.rows, near.rows).float().mean()) if len(best.rows) else 1.0
-    return exact, exact_cpu, coarse, coarse_cpu, share
+    """Seconds and processor seconds of recall and of the plain formula, and the share of its rows that recall finds."""
+    found, wall, cpu = _timed(lambda: search(queries, blocks, count).rows)
+    best, plain, plain_cpu = _timed(lambda: plain_best(queries, blocks, count))
+    share = float(torch.isin(best, found).float().mean()) if len(best) else 1.0
+    return wall, cpu, plain, plain_cpu, share
 
 
-def _timed(run: Callable[[], Best]) -> tuple[Best, float, float]:
+def plain_best(queries: Tensor, blocks: Sequence[Keys], count: int) -> Tensor:
+    """The best rows by the formula as it stands: mean over the tokens of sigmoid(q . k), in float32, block by block."""
+    scores = [(queries.float() @ widened(block, queries.device).T).sigmoid().mean(0) for block in blocks]
+    return torch.cat(scores).topk(min(count, sum(map(len, blocks)))).indices
+
+
+def _timed(run: Callable[[], Tensor]) -> tuple[Tensor, float, float]:
     begun, used = time.perf_counter(), time.process_time()
     found = run()
     return found, time.perf_counter() - begun, time.process_time() - used

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from model.adapters import READ, using
 from model.cache import roomy_cache
-from model.coarse import best_rows
 from model.key_formats import Keys
 from model.layer_cache import LayerCache
 from model.membership import Membership
@@ -111,10 +110,8 @@ class Reader:
             return self._find_among_all(layer, hidden)
         queries, keys = self.model.query(layer, hidden)[0], self._keys(layer)
         wanted = self.recall_rows, membership.pool[layer], membership.oldest
-        if layer in config.ranking_layers:
-            found = search(queries, keys, *wanted, chunk_rows=config.memory_rows)
-        else:
-            found = best_rows(queries, keys, *wanted)
+        ranked = config.memory_rows if layer in config.ranking_layers else 0
+        found = search(queries, keys, *wanted, chunk_rows=ranked)
         strengths = chunk_strengths(self._chunks(queries, found.chunks))
         places = Places(self.memory.background, config.memory_rows, len(self.memory.table))
         reach = config.reach(layer)

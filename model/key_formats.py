@@ -81,13 +81,26 @@ def int8_keys(keys: Tensor) -> Int8Keys:
     return Int8Keys(values.to(torch.int8), scales)
 
 
-def grain(keys: Keys) -> int:
-    """Keys can be cut at multiples of so many."""
-    return keys.group if isinstance(keys, Coded) else 1
+def tensors_kind(keys: Keys) -> tuple[str, int]:
+    """How `model.scripted` reads keys, and how many rows share a line of their tensors."""
+    if isinstance(keys, Coded) and keys.code == "pairs":
+        return "pairs", keys.group
+    if isinstance(keys, Int8Keys):
+        return "int8", 1
+    # a bf16 product takes eight times as long as one in float32 on a CPU without bf16 in hardware
+    slow = isinstance(keys, Tensor) and keys.dtype != torch.float32 and keys.device.type == "cpu" and not cpu_has_bf16()
+    return ("narrow" if slow else "float"), 1
+
+
+def tensors_of(keys: Keys) -> list[Tensor]:
+    """The tensors of keys as `model.scripted` reads them; of codes that it does not know, what they stand for."""
+    if isinstance(keys, Tensor):
+        return [keys]
+    return [keys.decoded()] if tensors_kind(keys)[0] == "float" else list(keys.tensors())
 
 
 def part_of(keys: Keys, start: int, stop: int) -> Keys:
-    """Keys [start, stop), without copying; both at multiples of the grain, or the end."""
+    """Keys [start, stop), without copying; both where groups of rows end, or at the end."""
     return keys[start:stop] if isinstance(keys, Tensor) else keys.part(start, stop)
 
 
@@ -100,7 +113,11 @@ def kind(keys: Keys) -> tuple[type, object, int]:
     """Keys of one kind can be joined."""
     if isinstance(keys, Tensor):
         return Tensor, keys.dtype, 1
-    return type(keys), keys.code if isinstance(keys, Coded) else torch.int8, grain(keys)
+    return (
+        type(keys),
+        keys.code if isinstance(keys, Coded) else torch.int8,
+        keys.group if isinstance(keys, Coded) else 1,
+    )
 
 
 def joined(parts: Sequence[Keys]) -> list[Keys]:
@@ -117,27 +134,7 @@ def _one(parts: Sequence[Keys]) -> Keys:
     return Int8Keys(*columns) if isinstance(first, Int8Keys) else Coded(first.code, *columns)
 
 
-class Workspace:
-    """Memory that is used again and again: fresh memory for every tile would have to be cleared by the kernel."""
-
-    def __init__(self, device: torch.device) -> None:
-        self.held = self.last = torch.zeros(0, 0, device=device)
-
-    def __call__(self, rows: int, width: int) -> Tensor:
-        """(rows, width) float32, with whatever stood there."""
-        if self.last.shape != (rows, width):
-            if self.held.numel() < rows * width:
-                self.held = torch.empty(rows * width, device=self.held.device)
-            self.last = self.held.flatten()[: rows * width].view(rows, width)
-        return self.last
-
-
-def widened(keys: Keys, device: torch.device, workspace: Workspace | None = None) -> Tensor:
-    """Keys on a device in a format that it multiplies fast: float32 on a CPU without bf16 in hardware."""
+def widened(keys: Keys, device: torch.device) -> Tensor:
+    """Keys (n, h) on a device, float32."""
     keys = keys.to(device)
-    if isinstance(keys, Tensor) and (keys.dtype == torch.float32 or device.type != "cpu"):
-        return keys
-    if isinstance(keys, Tensor) and keys.dtype == torch.bfloat16 and cpu_has_bf16():
-        return keys  # elsewhere a bf16 product takes eight times as long as one in float32
-    out = (workspace or Workspace(device))(len(keys), keys.shape[1] if isinstance(keys, Tensor) else keys.width)
-    return out.copy_(keys) if isinstance(keys, Tensor) else keys.decoded(out)
+    return keys.float() if isinstance(keys, Tensor) else keys.decoded()

@@ -7,8 +7,6 @@ divided. What is found does not depend on how many threads there are.
 from __future__ import annotations
 
 import ctypes
-import itertools
-import math
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -19,54 +17,50 @@ from typing import TypeVar
 
 import torch
 
-from model.key_formats import Keys, grain, joined, kind
+from model.key_formats import Keys, joined, kind
 
-RUN_ROWS = 8192  # of neighbouring blocks that are taken as one, on the CPU
+RUN_ROWS = 4096  # of neighbouring blocks that are taken as one, on the CPU
 THREADED_ROWS = 65_536  # what a thread takes at a time; fewer rows in all are not worth a start of threads
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 Found = TypeVar("Found")
 
 
-def tiles(keys: Keys, most: int, unit: int = 1) -> Iterator[tuple[int, int]]:
-    """Where parts of `most` rows or fewer, of nearly equal size, start and stop; at multiples of `unit` rows and where
-    the keys can be cut, so that one unit may be more."""
-    unit = math.lcm(unit, grain(keys))
-    units = -(-len(keys) // unit)
-    parts = -(-units // max(1, most // unit))
-    edges = [min(units * part // max(1, parts) * unit, len(keys)) for part in range(parts + 1)]
-    return itertools.pairwise(edges)
-
-
 def each(
-    blocks: Sequence[Keys], worker: Callable[[], Callable[[range, Keys], Found]], device: torch.device, unit: int = 1
+    blocks: Sequence[Keys],
+    worker: Callable[[], Callable[[range, Sequence[Keys]], Found]],
+    device: torch.device,
+    unit: int = 1,
 ) -> Iterator[tuple[range, Found]]:
-    """What a worker finds in every run of blocks (`runs`), in order, with the run. Each thread makes its own worker."""
+    """What a worker finds in some blocks after others, in order, with their numbers. Each thread makes its own worker.
+
+    A worker is handed some `THREADED_ROWS` together, blocks with few rows joined to larger ones (`runs`).
+    """
     many = device.type == "cpu" and sum(map(len, blocks)) >= 2 * THREADED_ROWS
     threads = torch.get_num_threads() if many else 1
     if many:
         give_memory_back()
-    found = runs(blocks, unit, RUN_ROWS if device.type == "cpu" else 0)
+    parts = shares(blocks, runs(blocks, unit, RUN_ROWS if device.type == "cpu" else 0))
     if threads == 1:
         find = worker()
-        yield from ((run, find(run, keys_of(blocks, run))) for run in found)
+        yield from ((numbers(some), find(numbers(some), keys_of(blocks, some))) for some in parts)
         return
     own, inference = threading.local(), torch.is_inference_mode_enabled()
 
     def begin() -> None:
         own.find = worker()
 
-    def find_in(some: Sequence[range]) -> list[tuple[range, Found]]:
+    def find_in(some: Sequence[range]) -> tuple[range, Found]:
         with torch.inference_mode(inference), torch.no_grad():  # threads do not inherit them
-            return [(run, own.find(run, keys_of(blocks, run))) for run in some]
+            return numbers(some), own.find(numbers(some), keys_of(blocks, some))
 
     with one_thread_operations(), ThreadPoolExecutor(threads, "keys", begin) as pool:
-        waiting: deque[Future[list[tuple[range, Found]]]] = deque()
-        for some in shares(blocks, found):
+        waiting: deque[Future[tuple[range, Found]]] = deque()
+        for some in parts:
             waiting.append(pool.submit(find_in, some))
             if len(waiting) > threads:  # none runs ahead and fills memory
-                yield from waiting.popleft().result()
+                yield waiting.popleft().result()
         while waiting:
-            yield from waiting.popleft().result()
+            yield waiting.popleft().result()
 
 
 def runs(blocks: Sequence[Keys], unit: int, most: int) -> list[range]:
@@ -81,14 +75,19 @@ def runs(blocks: Sequence[Keys], unit: int, most: int) -> list[range]:
     return [*found, range(start, len(blocks))] if len(blocks) else []
 
 
-def keys_of(blocks: Sequence[Keys], run: range) -> Keys:
-    """The keys of a run, copied where it has several blocks."""
-    return blocks[run.start] if len(run) == 1 else joined(blocks[run.start : run.stop])[0]
+def numbers(runs: Sequence[range]) -> range:
+    """The blocks of neighbouring runs."""
+    return range(runs[0].start, runs[-1].stop)
+
+
+def keys_of(blocks: Sequence[Keys], runs: Sequence[range]) -> list[Keys]:
+    """The keys of every run, copied where it has several blocks."""
+    return [blocks[run.start] if len(run) == 1 else joined(blocks[run.start : run.stop])[0] for run in runs]
 
 
 def shares(blocks: Sequence[Keys], runs: Sequence[range]) -> list[list[range]]:
     """Neighbouring runs that have `THREADED_ROWS` together, or a little more; the last, fewer."""
-    found: list[list[range]] = [[]]
+    found: list[list[range]] = [[]] if runs else []
     rows = 0
     for run in runs:
         if rows >= THREADED_ROWS:

@@ -6,18 +6,20 @@ is widened, scored, and merged into the best rows so far. Of equal scores the ol
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
-from itertools import accumulate
+from itertools import accumulate, groupby
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from model.key_formats import Keys, Workspace, part_of, widened
-from model.scanning import each, tiles
+from model.key_formats import Keys, kind, tensors_kind, tensors_of
+from model.scanning import each
+from model.scripted import scripted
 
 TILE_QUERIES = 64  # prompt tokens scored at a time
-TILE_BYTES = 1 << 21  # of widened keys and scores on the CPU: what a cache that cores share holds
+TILE_BYTES = 1 << 20  # of widened keys and scores on the CPU: what a core's own cache holds
 DEVICE_TILE_BYTES = 1 << 26  # on other devices, where few large products are faster
 WAITING_ROWS = 65_536  # scores that wait to be compared with the best so far
 
@@ -66,6 +68,11 @@ def search(
     top = TopRows(count, left_out, oldest)
     chunks = _score_blocks(queries, blocks, chunk_rows, tile_rows, top.add)
     return Best(*top.found(), chunks)
+
+
+def scan(queries: Tensor, blocks: Sequence[Keys], add: Callable[[Tensor], None]) -> None:
+    """Hand the scores (m,) of some rows after others to `add`, so that those of all are never held."""
+    _score_blocks(queries, blocks, 0, None, add)
 
 
 class TopRows:
@@ -136,9 +143,9 @@ def _score_blocks(
     best = queries.new_empty(len(queries), sum(whole), dtype=torch.float32)
     edges = list(accumulate(whole, initial=0))
 
-    def worker() -> Callable[[range, Keys], Tensor]:
+    def worker() -> Callable[[range, Sequence[Keys]], Tensor]:
         score = Scorer(queries, chunk_rows, tile_rows)
-        return lambda run, keys: score(keys, best[:, edges[run.start] : edges[run.stop]])
+        return lambda some, keys: score(keys, best[:, edges[some.start] : edges[some.stop]])
 
     for _, values in each(blocks, worker, queries.device, chunk_rows or 1):
         add(values)
@@ -158,33 +165,36 @@ class Scorer:
     """
 
     def __init__(self, queries: Tensor, chunk_rows: int = 0, tile_rows: int | None = None) -> None:
-        self.queries, self.chunk_rows = queries, chunk_rows
+        self.queries, self.chunk_rows = queries.float(), chunk_rows
         self.tile_rows = tile_rows or tile_size(queries)
-        self.wide, self.products = Workspace(queries.device), Workspace(queries.device)
+        self.spaces = [torch.zeros(0, device=queries.device)] * 2
 
-    def __call__(self, keys: Keys, best: Tensor | None = None) -> Tensor:
-        """Scores (m,) of keys (m, h); the best rows of whole chunks are written to `best` (n, m // chunk_rows)."""
-        size, device = self.chunk_rows, self.queries.device
-        values = self.queries.new_empty(len(keys), dtype=torch.float32)
-        best = values.new_empty(len(self.queries), 0) if best is None else best
-        for start, stop in tiles(keys, self.tile_rows, size or 1):
-            tile = widened(part_of(keys, start, stop), device, self.wide)
-            self._score(tile, values[start:stop], best[:, start // size : stop // size] if size else best)
-        return values
+    def __call__(self, blocks: Sequence[Keys], best: Tensor | None = None) -> Tensor:
+        """Scores (m,) of blocks (m_i, h); the best rows of their whole chunks are written to `best` (n, chunks)."""
+        values = self.queries.new_empty(sum(map(len, blocks)))
+        best = self.queries.new_empty(len(self.queries), 0) if best is None else best
+        row = chunk = 0
+        for _, some in groupby(blocks, kind):
+            run = list(some)
+            last = row + sum(map(len, run))
+            after = chunk + sum(len(keys) // self.chunk_rows for keys in run) if self.chunk_rows else 0
+            self._score(run, values[row:last], best[:, chunk:after])
+            row, chunk = last, after
+        return values.div_(len(self.queries))
 
-    def _score(self, keys: Tensor, values: Tensor, best: Tensor) -> None:
-        """Keys (m, h) -> values (m,), best (n, m // chunk_rows)."""
-        total, queries = None, self.queries.to(keys.dtype)
-        for some, strongest in zip(queries.split(TILE_QUERIES), best.split(TILE_QUERIES), strict=True):
-            found = self._products(some, keys).sigmoid_()  # (k, m)
-            total = torch.sum(found, 0, out=values) if total is None else total.add_(found.sum(0))
-            if strongest.shape[1]:
-                whole = found[:, : strongest.shape[1] * self.chunk_rows]
-                torch.amax(whole.unflatten(1, (-1, self.chunk_rows)), 2, out=strongest)
-        values.div_(len(queries))
+    def _score(self, blocks: Sequence[Keys], values: Tensor, best: Tensor) -> None:
+        """Sums over the queries, of blocks of one kind."""
+        name, group = tensors_kind(blocks[0])
+        unit = math.lcm(self.chunk_rows or 1, group)
+        rows = max(unit, self.tile_rows // unit * unit)
+        self._make_room(min(rows, max(map(len, blocks))))
+        scripted()(
+            name, [tensors_of(keys) for keys in blocks], group, self.queries, TILE_QUERIES, rows, self.chunk_rows,
+            self.spaces, values, best,
+        )  # fmt: skip
 
-    def _products(self, queries: Tensor, keys: Tensor) -> Tensor:
-        """(k, m) float32: in bf16 all good rows would tie, whose steps below 1 are 0.004."""
-        if keys.dtype != torch.float32:
-            return (queries @ keys.T).float()
-        return torch.mm(queries, keys.T, out=self.products(len(queries), len(keys)))
+    def _make_room(self, rows: int) -> None:
+        """Fresh memory for every tile would have to be cleared by the kernel."""
+        for number, width in enumerate((self.queries.shape[1], min(len(self.queries), TILE_QUERIES))):
+            if self.spaces[number].numel() < rows * width:
+                self.spaces[number] = torch.empty(rows * width, device=self.queries.device)

@@ -131,7 +131,7 @@ def recall(
     threads: Threads = None,
     as_json: common.Json = False,
 ) -> None:
-    """Measure recall against the rows of a layer: all of them scored, and few, coarse to fine.
+    """Measure recall against the rows of a layer, beside the plain formula.
 
     The keys are those of --library, and moved copies of them where more rows are wanted; without it, of random tokens.
     """

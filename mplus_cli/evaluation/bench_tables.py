@@ -32,16 +32,16 @@ def _length_row(row: dict[str, Any]) -> list[str]:
 def recall(found: dict[str, Any], as_json: bool) -> None:
     """Seconds and what was found, a line a number of rows; one JSON object as the last line."""
     if not as_json:
-        head = ("rows", "of them copies", "exact s", "coarse s", "exact cpu s", "coarse cpu s", "found", "least",
+        head = ("rows", "of them copies", "recall s", "plain s", "recall cpu s", "plain cpu s", "found", "least",
                 "read", "anonymous")  # fmt: skip
         terminal.table(head, [_recall_row(row) for row in found["rows"]], right=head)
         said = f"layer {found['layer']}, {found['keys']} keys, the best {found['recalled']} rows"
-        terminal.say(f"{said}; coarse to fine scores {found['scored']:.0%} of the rows", style="dim")
+        terminal.say(f"{said}; plain: the formula as it stands, in float32", style="dim")
     terminal.json_line(found)
 
 
 def _recall_row(row: dict[str, Any]) -> list[str]:
-    times = (row["exact_s"], row["coarse_s"], row["exact_cpu_s"], row["coarse_cpu_s"])
+    times = (row["recall_s"], row["plain_s"], row["recall_cpu_s"], row["plain_cpu_s"])
     return [
         f"{row['rows']:,}", f"{row['copies']:,}", *(f"{seconds:.3f}" for seconds in times), f"{row['found']:.4f}",
         f"{row['least_found']:.4f}", size(row["bytes"]), size(row["anonymous_bytes"]),

@@ -8,9 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from model.coarse import coarse_search
 from model.row_formats import encode
-from model.scanning import each, keys_of, runs, shares, tiles
+from model.scanning import each, keys_of, numbers, runs, shares
 from model.scoring import search
 
 CPU = torch.device("cpu")
@@ -31,19 +30,6 @@ def drawn(seed: int, *shape: int) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
-@SOME
-@given(st.integers(0, 60), st.integers(1, 30), st.integers(1, 7), st.sampled_from([1, 2, 4]))
-def test_tiles_are_whole_units_of_nearly_one_size(rows, most, unit, group):
-    keys = encode(torch.zeros(1, rows // group * group, 2), "int8", group).layer(0) if rows >= group else Tensor()
-    found = list(tiles(keys, most, unit))
-    assert [start for start, _ in found[1:]] == [stop for _, stop in found[:-1]]
-    assert (found[0][0], found[-1][1]) == (0, len(keys)) if len(keys) else not found
-    whole = [stop - start for start, stop in found[:-1]]
-    assert all(size % unit == size % group == 0 for size in whole)
-    assert all(0 < stop - start <= max(most, unit * group) for start, stop in found)
-    assert not whole or max(whole) - min(whole) <= unit * group
-
-
 blocks_of = st.lists(st.tuples(st.integers(0, 40), st.sampled_from([torch.float32, torch.bfloat16])), max_size=12)
 
 
@@ -61,7 +47,7 @@ def test_runs_hold_every_block_once_and_may_be_joined(sizes, unit, most):
         rows = [len(blocks[number]) for number in run]
         assert len(run) == 1 or sum(rows) <= most
         assert all(sum(rows[:count]) % unit == 0 for count in range(1, len(rows)))
-        assert len(keys_of(blocks, run)) == sum(rows)
+        assert [len(keys) for keys in keys_of(blocks, [run])] == [sum(rows)]
         assert len({blocks[number].dtype for number in run}) == 1
 
 
@@ -72,6 +58,7 @@ def test_shares_hold_every_run_once_and_enough_rows(sizes, least):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("model.scanning.THREADED_ROWS", least)
         found = shares(blocks, runs(blocks, 1, 0))
+        assert [number for share in found for number in numbers(share)] == list(range(len(blocks)))
     assert [number for share in found for run in share for number in run] == list(range(len(blocks)))
     assert all(sum(len(blocks[number]) for run in share for number in run) >= least for share in found[:-1])
 
@@ -83,18 +70,18 @@ def test_what_workers_find_comes_in_the_order_of_the_blocks(threads, monkeypatch
 
     def worker():
         made.append(1)
-        return lambda run, keys: (float(keys.sum()), torch.get_num_threads())
+        return lambda some, keys: (sum(float(part.sum()) for part in keys), torch.get_num_threads())
 
     found = list(each(blocks, worker, CPU))
-    assert [number for run, _ in found for number in run] == list(range(20))
-    assert [one for _, one in found] == [(10.0 * sum(run), 1) for run, _ in found]
-    assert len(found) == (20 if most == 0 else 10)
+    assert [number for some, _ in found for number in some] == list(range(20))
+    assert [one for _, one in found] == [(10.0 * sum(some), 1) for some, _ in found]
+    assert len(found) == 10  # of 15 rows or more each
     assert 1 <= len(made) <= 2
     assert torch.get_num_threads() == 2
 
 
 def test_what_goes_wrong_in_a_thread_is_raised_and_threads_are_many_again(threads):
-    def fail(run, keys):
+    def fail(some, keys):
         raise ValueError("broken")
 
     with pytest.raises(ValueError, match="broken"):
@@ -104,8 +91,7 @@ def test_what_goes_wrong_in_a_thread_is_raised_and_threads_are_many_again(thread
 
 @pytest.mark.parametrize("inference", [True, False])
 @pytest.mark.parametrize("coded", [True, False])
-def test_threads_find_what_one_finds(threads, monkeypatch, inference, coded):
-    monkeypatch.setattr("model.coarse.SAMPLE_ROWS", 64)
+def test_threads_find_what_one_finds(threads, inference, coded):
     keys = drawn(1, 1, 320, 6)
     edges = [0, 32, 48, 160, 320]
     blocks = [encode(keys[:, a:b], "pairs", 16).layer(0) if coded else keys[0, a:b] for a, b in pairwise(edges)]
@@ -114,7 +100,7 @@ def test_threads_find_what_one_finds(threads, monkeypatch, inference, coded):
         queries, pool = drawn(2, 5, 6), torch.tensor([3, 300])
         for count in (1, 2):
             torch.set_num_threads(count)
-            ranked, near = search(queries, blocks, 9, pool, 2, 16, 16), coarse_search(queries, blocks, 2, pool, 2, 0.3)
-            found[count] = [*ranked[:3], *ranked.chunks, *near[:3]]
-    assert len(found[1]) == 3 + len(blocks) + 3
+            ranked = search(queries, blocks, 9, pool, 2, 16, 16)
+            found[count] = [*ranked[:3], *ranked.chunks]
+    assert len(found[1]) == 3 + len(blocks)
     assert all(torch.equal(one, two) for one, two in zip(found[1], found[2], strict=True))

@@ -6,8 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from model.key_formats import Int8Keys, part_of
+from model.key_formats import Int8Keys, encode_keys, part_of, widened
 from model.scoring import TopRows, scores, search
+from model.scripted import score_blocks, scripted
 
 SOME = settings(max_examples=40, deadline=None)
 sizes = st.lists(st.integers(0, 40), min_size=1, max_size=4)
@@ -112,3 +113,36 @@ def test_nothing_is_found_where_nothing_may_be_recalled():
     found = search(drawn(1, 3, 5), [drawn(2, 7, 5)], 4, oldest=7)
     assert not len(found.rows)
     assert not len(search(drawn(1, 3, 5), [], 4).rows)
+
+
+@SOME
+@given(
+    st.lists(st.tuples(st.integers(1, 5), st.sampled_from(["pairs", "int8", "int4", "float", "bf16"])), max_size=5),
+    st.integers(1, 40),
+    st.integers(0, 99),
+)
+def test_the_compiled_loop_scores_keys_of_all_kinds_as_the_same_loop_in_python(sizes, tile, seed):
+    queries, blocks = drawn(seed, 3, 6), []
+    for number, (groups, code) in enumerate(sizes):
+        keys = drawn(seed + number, 1, 8 * groups, 6)
+        plain = keys[0].bfloat16() if code == "bf16" else keys[0]
+        blocks.append(plain if code in ("float", "bf16") else encode_keys(keys, code, 8).layer(0))
+    compiled = search(queries, blocks, 5, chunk_rows=4, tile_rows=tile)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("model.scoring.scripted", lambda: score_blocks)
+        python = search(queries, blocks, 5, chunk_rows=4, tile_rows=tile)
+    assert compiled.rows.tolist() == python.rows.tolist()
+    torch.testing.assert_close(compiled.values, python.values)
+    for one, other, keys in zip(compiled.chunks, python.chunks, blocks, strict=True):
+        assert torch.equal(one, other)
+        wide = widened(keys, torch.device("cpu"))
+        strongest = (queries @ wide.T).sigmoid().view(3, -1, 4).amax(2)
+        torch.testing.assert_close(one, strongest, atol=0.01, rtol=0.01)
+
+
+def test_where_torch_compiles_no_scripts_the_loop_runs_in_python(monkeypatch):
+    def refuse(function):
+        raise RuntimeError("not supported in this Python")
+
+    monkeypatch.setattr(torch.jit, "script", refuse)
+    assert scripted.__wrapped__() is score_blocks
