@@ -81,22 +81,22 @@ def int8_keys(keys: Tensor) -> Int8Keys:
     return Int8Keys(values.to(torch.int8), scales)
 
 
-def tensors_kind(keys: Keys) -> tuple[str, int]:
-    """How `model.scripted` reads keys, and how many rows share a line of their tensors."""
+def tensors_kind(keys: Keys, device: torch.device) -> tuple[str, int]:
+    """How `model.scripted` reads keys on a device, and how many rows share a line of their tensors."""
     if isinstance(keys, Coded) and keys.code == "pairs":
         return "pairs", keys.group
     if isinstance(keys, Int8Keys):
         return "int8", 1
     # a bf16 product takes eight times as long as one in float32 on a CPU without bf16 in hardware
-    slow = isinstance(keys, Tensor) and keys.dtype != torch.float32 and keys.device.type == "cpu" and not cpu_has_bf16()
+    slow = isinstance(keys, Tensor) and keys.dtype != torch.float32 and device.type == "cpu" and not cpu_has_bf16()
     return ("narrow" if slow else "float"), 1
 
 
-def tensors_of(keys: Keys) -> list[Tensor]:
-    """The tensors of keys as `model.scripted` reads them; of codes that it does not know, what they stand for."""
+def tensors_of(keys: Keys, name: str) -> list[Tensor]:
+    """The tensors of keys of a kind as `model.scripted` reads them; of other codes, what they stand for."""
     if isinstance(keys, Tensor):
         return [keys]
-    return [keys.decoded()] if tensors_kind(keys)[0] == "float" else list(keys.tensors())
+    return [keys.decoded()] if name == "float" else list(keys.tensors())
 
 
 def part_of(keys: Keys, start: int, stop: int) -> Keys:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ctypes
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from functools import cache
@@ -27,23 +27,36 @@ Found = TypeVar("Found")
 
 def each(
     blocks: Sequence[Keys],
-    worker: Callable[[], Callable[[range, Sequence[Keys]], Found]],
+    worker: Callable[[], Callable[[range, Iterable[list[Keys]]], Found]],
     device: torch.device,
     unit: int = 1,
 ) -> Iterator[tuple[range, Found]]:
     """What a worker finds in some blocks after others, in order, with their numbers. Each thread makes its own worker.
 
-    A worker is handed some `THREADED_ROWS` together, blocks with few rows joined to larger ones (`runs`).
+    A worker is handed some `THREADED_ROWS` together, in `pieces`. On the CPU its operations take one thread each.
     """
-    many = device.type == "cpu" and sum(map(len, blocks)) >= 2 * THREADED_ROWS
-    threads = torch.get_num_threads() if many else 1
-    if many:
-        give_memory_back()
-    parts = shares(blocks, runs(blocks, unit, RUN_ROWS if device.type == "cpu" else 0))
-    if threads == 1:
+    found = shares(blocks, runs(blocks, unit, RUN_ROWS if device.type == "cpu" else 0))
+    if device.type != "cpu":
         find = worker()
-        yield from ((numbers(some), find(numbers(some), keys_of(blocks, some))) for some in parts)
+        yield from ((numbers(some), find(numbers(some), pieces(blocks, some))) for some in found)
         return
+    threads = torch.get_num_threads() if threaded(blocks, device) else 1
+    with one_thread_operations():
+        yield from _in_threads(blocks, found, worker, threads)
+
+
+def threaded(blocks: Sequence[Keys], device: torch.device) -> bool:
+    """Whether the keys of these blocks are walked through by several threads."""
+    many = device.type == "cpu" and sum(map(len, blocks)) >= 2 * THREADED_ROWS
+    return many and torch.get_num_threads() > 1
+
+
+def _in_threads(
+    blocks: Sequence[Keys],
+    found: Sequence[Sequence[range]],
+    worker: Callable[[], Callable[[range, Iterable[list[Keys]]], Found]],
+    threads: int,
+) -> Iterator[tuple[range, Found]]:
     own, inference = threading.local(), torch.is_inference_mode_enabled()
 
     def begin() -> None:
@@ -51,11 +64,16 @@ def each(
 
     def find_in(some: Sequence[range]) -> tuple[range, Found]:
         with torch.inference_mode(inference), torch.no_grad():  # threads do not inherit them
-            return numbers(some), own.find(numbers(some), keys_of(blocks, some))
+            return numbers(some), own.find(numbers(some), pieces(blocks, some))
 
-    with one_thread_operations(), ThreadPoolExecutor(threads, "keys", begin) as pool:
+    if threads == 1:
+        begin()
+        yield from map(find_in, found)
+        return
+    give_memory_back()
+    with ThreadPoolExecutor(threads, "keys", begin) as pool:
         waiting: deque[Future[tuple[range, Found]]] = deque()
-        for some in parts:
+        for some in found:
             waiting.append(pool.submit(find_in, some))
             if len(waiting) > threads:  # none runs ahead and fills memory
                 yield waiting.popleft().result()
@@ -80,9 +98,20 @@ def numbers(runs: Sequence[range]) -> range:
     return range(runs[0].start, runs[-1].stop)
 
 
-def keys_of(blocks: Sequence[Keys], runs: Sequence[range]) -> list[Keys]:
-    """The keys of every run, copied where it has several blocks."""
-    return [blocks[run.start] if len(run) == 1 else joined(blocks[run.start : run.stop])[0] for run in runs]
+def pieces(blocks: Sequence[Keys], runs: Sequence[range]) -> Iterator[list[Keys]]:
+    """The keys of runs: those of single blocks as they are, as many together as are of one kind; a run of several
+    blocks alone, as one copy that the next need not wait for."""
+    whole: list[Keys] = []
+    for run in runs:
+        if whole and (len(run) > 1 or kind(whole[0]) != kind(blocks[run.start])):
+            yield whole
+            whole = []
+        if len(run) > 1:
+            yield joined(blocks[run.start : run.stop])
+        else:
+            whole.append(blocks[run.start])
+    if whole:
+        yield whole
 
 
 def shares(blocks: Sequence[Keys], runs: Sequence[range]) -> list[list[range]]:
@@ -102,7 +131,7 @@ def shares(blocks: Sequence[Keys], runs: Sequence[range]) -> list[list[range]]:
 def give_memory_back() -> None:
     """Freed memory goes back to the system, but for a mebibyte. glibc learns from large arrays to keep what is freed
     after them: 20 to 50 MB after a search among a million rows. Where there is no glibc nothing happens."""
-    with suppress(OSError, AttributeError):
+    with suppress(OSError, AttributeError, TypeError):
         for parameter in (M_MMAP_THRESHOLD, M_TRIM_THRESHOLD):
             ctypes.CDLL(None).mallopt(parameter, 1 << 20)
 

@@ -7,16 +7,16 @@ is widened, scored, and merged into the best rows so far. Of equal scores the ol
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from itertools import accumulate, groupby
+from collections.abc import Callable, Iterable, Sequence
+from itertools import accumulate
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from model.key_formats import Keys, kind, tensors_kind, tensors_of
-from model.scanning import each
-from model.scripted import scripted
+from model.key_formats import Keys, tensors_kind, tensors_of
+from model.scanning import each, threaded
+from model.scripted import score_blocks, scripted
 
 TILE_QUERIES = 64  # prompt tokens scored at a time
 TILE_BYTES = 1 << 20  # of widened keys and scores on the CPU: what a core's own cache holds
@@ -68,11 +68,6 @@ def search(
     top = TopRows(count, left_out, oldest)
     chunks = _score_blocks(queries, blocks, chunk_rows, tile_rows, top.add)
     return Best(*top.found(), chunks)
-
-
-def scan(queries: Tensor, blocks: Sequence[Keys], add: Callable[[Tensor], None]) -> None:
-    """Hand the scores (m,) of some rows after others to `add`, so that those of all are never held."""
-    _score_blocks(queries, blocks, 0, None, add)
 
 
 class TopRows:
@@ -143,9 +138,12 @@ def _score_blocks(
     best = queries.new_empty(len(queries), sum(whole), dtype=torch.float32)
     edges = list(accumulate(whole, initial=0))
 
-    def worker() -> Callable[[range, Sequence[Keys]], Tensor]:
-        score = Scorer(queries, chunk_rows, tile_rows)
-        return lambda some, keys: score(keys, best[:, edges[some.start] : edges[some.stop]])
+    # threads need the compiled loop; compiling it costs a process more than it saves on a small memory
+    loop = scripted() if threaded(blocks, queries.device) else score_blocks
+
+    def worker() -> Callable[[range, Iterable[list[Keys]]], Tensor]:
+        score = Scorer(queries, chunk_rows, tile_rows, loop)
+        return lambda some, pieces: score(pieces, best[:, edges[some.start] : edges[some.stop]])
 
     for _, values in each(blocks, worker, queries.device, chunk_rows or 1):
         add(values)
@@ -164,34 +162,32 @@ class Scorer:
     chunk_rows: rows of a chunk whose best row is wanted for every query; 0 for none.
     """
 
-    def __init__(self, queries: Tensor, chunk_rows: int = 0, tile_rows: int | None = None) -> None:
-        self.queries, self.chunk_rows = queries.float(), chunk_rows
+    def __init__(
+        self, queries: Tensor, chunk_rows: int, tile_rows: int | None, loop: Callable[..., None] = score_blocks
+    ) -> None:
+        self.queries, self.chunk_rows, self.loop = queries.float(), chunk_rows, loop
         self.tile_rows = tile_rows or tile_size(queries)
         self.spaces = [torch.zeros(0, device=queries.device)] * 2
 
-    def __call__(self, blocks: Sequence[Keys], best: Tensor | None = None) -> Tensor:
-        """Scores (m,) of blocks (m_i, h); the best rows of their whole chunks are written to `best` (n, chunks)."""
-        values = self.queries.new_empty(sum(map(len, blocks)))
-        best = self.queries.new_empty(len(self.queries), 0) if best is None else best
-        row = chunk = 0
-        for _, some in groupby(blocks, kind):
-            run = list(some)
-            last = row + sum(map(len, run))
-            after = chunk + sum(len(keys) // self.chunk_rows for keys in run) if self.chunk_rows else 0
-            self._score(run, values[row:last], best[:, chunk:after])
-            row, chunk = last, after
-        return values.div_(len(self.queries))
+    def __call__(self, pieces: Iterable[list[Keys]], best: Tensor) -> Tensor:
+        """Scores (m,) of blocks (m_i, h), those of a piece of one kind; the best rows of their whole chunks are written
+        to `best` (n, chunks)."""
+        found, chunk = [self.queries.new_empty(0)], 0
+        for blocks in pieces:
+            after = chunk + sum(len(keys) // self.chunk_rows for keys in blocks) if self.chunk_rows else 0
+            found.append(self._sums(blocks, best[:, chunk:after]))
+            chunk = after
+        return torch.cat(found).div_(max(1, len(self.queries)))
 
-    def _score(self, blocks: Sequence[Keys], values: Tensor, best: Tensor) -> None:
-        """Sums over the queries, of blocks of one kind."""
-        name, group = tensors_kind(blocks[0])
+    def _sums(self, blocks: list[Keys], best: Tensor) -> Tensor:
+        name, group = tensors_kind(blocks[0], self.queries.device)
         unit = math.lcm(self.chunk_rows or 1, group)
         rows = max(unit, self.tile_rows // unit * unit)
         self._make_room(min(rows, max(map(len, blocks))))
-        scripted()(
-            name, [tensors_of(keys) for keys in blocks], group, self.queries, TILE_QUERIES, rows, self.chunk_rows,
-            self.spaces, values, best,
-        )  # fmt: skip
+        values = self.queries.new_zeros(sum(map(len, blocks)))
+        tensors = [tensors_of(keys, name) for keys in blocks]
+        self.loop(name, tensors, group, self.queries, TILE_QUERIES, rows, self.chunk_rows, self.spaces, values, best)
+        return values
 
     def _make_room(self, rows: int) -> None:
         """Fresh memory for every tile would have to be cleared by the kernel."""

@@ -8,7 +8,7 @@ earlier one into their read form: each of them computes alone, without waiting f
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from itertools import pairwise
@@ -33,14 +33,15 @@ class WrittenChunk(NamedTuple):
 
 def write_chunks(
     model: MPlus, chunks: Iterable[Tensor], newest: Tensor, row_format: str = "bf16", stages: int | None = None
-) -> Iterator[WrittenChunk]:
+) -> Generator[WrittenChunk]:
     """Write chunks (B, n) of B texts, one after the other, behind their newest rows (L, B, K, d).
 
     The bytes are those of `MPlus.write` and `project` on one thread, whatever `stages` is: the number of threads that
     share the layers, by default as many as torch may use, for fused layers on the CPU. A few chunks are taken ahead of
-    the one that is handed out.
+    the one that is handed out; close the generator to drop them. An error of `chunks` drops them, too.
     """
     count = suited_stages(model) if stages is None else stages
+    assert 1 <= count <= model.config.layers, "a stage has at least one layer"
     if count == 1:
         return _one_by_one(model, chunks, newest, row_format)
     return _in_stages(model, chunks, newest, row_format, count)
@@ -53,7 +54,7 @@ def suited_stages(model: MPlus) -> int:
     return min(torch.get_num_threads(), model.config.layers, MOST_STAGES)
 
 
-def _one_by_one(model: MPlus, chunks: Iterable[Tensor], newest: Tensor, row_format: str) -> Iterator[WrittenChunk]:
+def _one_by_one(model: MPlus, chunks: Iterable[Tensor], newest: Tensor, row_format: str) -> Generator[WrittenChunk]:
     for ids in chunks:
         with torch.inference_mode(), using(model, WRITE):
             newest, _ = model.write(ids, newest)
@@ -97,7 +98,7 @@ class Stage:
 
 def _in_stages(
     model: MPlus, chunks: Iterable[Tensor], newest: Tensor, row_format: str, count: int
-) -> Iterator[WrittenChunk]:
+) -> Generator[WrittenChunk]:
     @torch.inference_mode()
     def enter(ids: Tensor) -> Passing:
         return Passing(*model.enter(ids), [])
@@ -132,5 +133,9 @@ def threads(count: int) -> Iterator[list[ThreadPoolExecutor]]:
         stack.callback(torch.set_num_threads, before)  # a thread's own number is the one of all threads to come
         pools = [ThreadPoolExecutor(1, "writing", torch.set_num_threads, (share,)) for _ in range(count)]
         for pool in pools:
-            stack.callback(pool.shutdown, cancel_futures=True)
-        yield pools
+            stack.callback(pool.shutdown)
+        try:
+            yield pools
+        finally:
+            for pool in pools:  # all before one is waited for: the last would wait for work that the first still takes
+                pool.shutdown(wait=False, cancel_futures=True)

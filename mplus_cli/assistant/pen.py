@@ -78,9 +78,10 @@ class Pen:
 
         model = self.engine.model
         ids = (torch.tensor([list(chunk)], device=model.device) for chunk in chunks)
-        for written in write_chunks(model, ids, self.newest[:, None], self.row_format):
-            self.newest = written.newest[:, 0]
-            yield written.rows[0]
+        with closing(write_chunks(model, ids, self.newest[:, None], self.row_format)) as found:
+            for written in found:
+                self.newest = written.newest[:, 0]
+                yield written.rows[0]
 
     def _tail(self) -> bytes:
         from safetensors.torch import save

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from model.row_formats import encode
-from model.scanning import each, keys_of, numbers, runs, shares
+from model.scanning import each, numbers, pieces, runs, shares
 from model.scoring import search
 
 CPU = torch.device("cpu")
@@ -47,7 +47,7 @@ def test_runs_hold_every_block_once_and_may_be_joined(sizes, unit, most):
         rows = [len(blocks[number]) for number in run]
         assert len(run) == 1 or sum(rows) <= most
         assert all(sum(rows[:count]) % unit == 0 for count in range(1, len(rows)))
-        assert [len(keys) for keys in keys_of(blocks, [run])] == [sum(rows)]
+        assert [len(keys) for piece in pieces(blocks, [run]) for keys in piece] == [sum(rows)]
         assert len({blocks[number].dtype for number in run}) == 1
 
 
@@ -70,7 +70,10 @@ def test_what_workers_find_comes_in_the_order_of_the_blocks(threads, monkeypatch
 
     def worker():
         made.append(1)
-        return lambda some, keys: (sum(float(part.sum()) for part in keys), torch.get_num_threads())
+        return lambda some, pieces: (
+            sum(float(keys.sum()) for piece in pieces for keys in piece),
+            torch.get_num_threads(),
+        )
 
     found = list(each(blocks, worker, CPU))
     assert [number for some, _ in found for number in some] == list(range(20))
@@ -81,7 +84,7 @@ def test_what_workers_find_comes_in_the_order_of_the_blocks(threads, monkeypatch
 
 
 def test_what_goes_wrong_in_a_thread_is_raised_and_threads_are_many_again(threads):
-    def fail(some, keys):
+    def fail(some, pieces):
         raise ValueError("broken")
 
     with pytest.raises(ValueError, match="broken"):
@@ -104,3 +107,16 @@ def test_threads_find_what_one_finds(threads, inference, coded):
             found[count] = [*ranked[:3], *ranked.chunks]
     assert len(found[1]) == 3 + len(blocks)
     assert all(torch.equal(one, two) for one, two in zip(found[1], found[2], strict=True))
+
+
+@SOME
+@given(blocks_of, st.integers(0, 100))
+def test_pieces_hold_all_keys_in_order_each_of_one_kind(sizes, most):
+    blocks = [block + number for number, block in enumerate(zeros(sizes))]
+    found = list(pieces(blocks, runs(blocks, 1, most)))
+    for piece in found:
+        assert len({keys.dtype for keys in piece}) == 1
+    whole = [keys.float() for piece in found for keys in piece]
+    assert torch.equal(
+        torch.cat([torch.zeros(0, 1), *whole]), torch.cat([torch.zeros(0, 1), *map(torch.Tensor.float, blocks)])
+    )

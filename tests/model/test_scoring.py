@@ -1,5 +1,7 @@
 """Scoring by tiles finds what the plain formula finds."""
 
+import threading
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -127,10 +129,10 @@ def test_the_compiled_loop_scores_keys_of_all_kinds_as_the_same_loop_in_python(s
         keys = drawn(seed + number, 1, 8 * groups, 6)
         plain = keys[0].bfloat16() if code == "bf16" else keys[0]
         blocks.append(plain if code in ("float", "bf16") else encode_keys(keys, code, 8).layer(0))
-    compiled = search(queries, blocks, 5, chunk_rows=4, tile_rows=tile)
+    python = search(queries, blocks, 5, chunk_rows=4, tile_rows=tile)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("model.scoring.scripted", lambda: score_blocks)
-        python = search(queries, blocks, 5, chunk_rows=4, tile_rows=tile)
+        patch.setattr("model.scoring.threaded", lambda *given: True)
+        compiled = search(queries, blocks, 5, chunk_rows=4, tile_rows=tile)
     assert compiled.rows.tolist() == python.rows.tolist()
     torch.testing.assert_close(compiled.values, python.values)
     for one, other, keys in zip(compiled.chunks, python.chunks, blocks, strict=True):
@@ -146,3 +148,22 @@ def test_where_torch_compiles_no_scripts_the_loop_runs_in_python(monkeypatch):
 
     monkeypatch.setattr(torch.jit, "script", refuse)
     assert scripted.__wrapped__() is score_blocks
+
+
+def test_the_loop_is_compiled_only_for_threads_and_before_they_start(monkeypatch):
+    calls = []
+    monkeypatch.setattr("model.scoring.scripted", lambda: calls.append(threading.current_thread()) or score_blocks)
+    search(drawn(1, 3, 5), [drawn(2, 40, 5)], 4)
+    assert not calls
+    monkeypatch.setattr("model.scanning.THREADED_ROWS", 10)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        search(drawn(1, 3, 5), drawn(2, 40, 5).split(10), 4)
+    finally:
+        torch.set_num_threads(before)
+    assert calls == [threading.main_thread()]
+
+
+def test_a_prompt_without_tokens_likes_no_row():
+    assert scores(drawn(1, 0, 5), [drawn(2, 7, 5)]).rows.tolist() == [0.0] * 7

@@ -1,6 +1,7 @@
 """Laws of writing in stages: the same bytes as one layer after the other, and nothing left behind."""
 
 import threading
+import time
 
 import pytest
 import torch
@@ -116,3 +117,20 @@ def test_threads_share_what_torch_may_use():
         assert torch.get_num_threads() == 4
     finally:
         torch.set_num_threads(before)
+
+
+def test_closing_waits_for_the_chunks_under_way_and_takes_no_other(model, monkeypatch):
+    written, write = [], type(model).write_layers
+
+    def slow(self, *given):
+        time.sleep(0.05)
+        written.append(1)
+        return write(self, *given)
+
+    monkeypatch.setattr(type(model), "write_layers", slow)
+    writing = write_chunks(model, texts(1) * 3, model.start_rows(1), stages=3)
+    next(writing)
+    begun, before = time.monotonic(), len(written)
+    writing.close()
+    assert time.monotonic() - begun < 0.05 * 4
+    assert len(written) - before <= 3  # one a stage
