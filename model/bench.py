@@ -113,7 +113,7 @@ def write(
     is that of one chunk of each. `late_to_early`: the median ratio of chunks that go on from the last one to chunks of
     a second document (or batch) that is `WINDOW` chunks long, in turn: a machine whose speed drifts slows both.
     """
-    _set_threads(threads)
+    torch.set_num_threads(threads or torch.get_num_threads())
     loaded = checkpoint_of(checkpoint, random, WRITE, device, dtype)
     model, length = loaded.model, chunk_length or loaded.model.config.chunk_tokens
     times: list[float] = []
@@ -181,7 +181,7 @@ def generate(
     repeats: int = 5,
 ) -> dict[str, Any]:
     """Generate `new` tokens after a prompt behind `chunks` chunks; tokens per second over prefill and decoding."""
-    _set_threads(threads)
+    torch.set_num_threads(threads or torch.get_num_threads())
     writer = checkpoint_of(checkpoint, random, WRITE, device, dtype)
     config, length = writer.model.config, chunk_length or writer.model.config.chunk_tokens
     with torch.inference_mode():
@@ -325,11 +325,6 @@ def shape_of(config: MPlusConfig) -> dict[str, int]:
     return dict(zip(SHAPE_NAMES, values, strict=True))
 
 
-def _set_threads(threads: int | None) -> None:
-    if threads:
-        torch.set_num_threads(threads)
-
-
 def surroundings(model: MPlus) -> dict[str, Any]:
     """What a measurement depends on: shape, machine, versions; and the peaks of memory so far."""
     found = {
@@ -386,8 +381,10 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         result = run(**given)
     except ModelError as error:
-        print(f"error: {error.message}\n  {error.remedy}", file=sys.stderr)
-        return 1
+        words = {"message": error.message, "remedy": error.remedy}
+        plain = f"error: {error.message}\n  {error.remedy}"
+        print(json.dumps({"error": words}) if alone else plain, file=sys.stdout if alone else sys.stderr)
+        return 2
     if not alone:
         for key, value in result.items():
             for line in value if isinstance(value, list) else [value]:

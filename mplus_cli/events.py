@@ -235,6 +235,7 @@ class Answer:
     model: str
     timing: Timing
     model_words: str = ""  # what the model said, where the book's sentence is the answer
+    supported: bool = True  # whether something in the text supports the answer
 
     def to_json(self) -> Json:
         """The one object of `ask --json`."""
@@ -245,6 +246,7 @@ class Answer:
             "sources": [source.to_json() for source in self.sources],
             "model": self.model,
             "model_words": self.model_words,
+            "supported": self.supported,
             "timing": plain(self.timing),
         }
 
@@ -264,21 +266,22 @@ class Answered:
 class Candidate:
     """A possible next event: mean log-likelihood per token (nats), and its share after softmax over the candidates.
 
-    `alone`: the same likelihood without any past, which is taken off before the softmax; None for proposals.
+    `log_likelihood_alone`: the same likelihood without any past, which is taken off before the softmax; None for
+    proposals.
     """
 
     text: str
     log_likelihood: float
     probability: float
     sources: tuple[Source, ...] = ()
-    alone: float | None = None
+    log_likelihood_alone: float | None = None
 
     def to_json(self) -> Json:
         """An entry of `candidates`."""
         return {
             "text": self.text,
             "log_likelihood": self.log_likelihood,
-            "log_likelihood_alone": self.alone,
+            "log_likelihood_alone": self.log_likelihood_alone,
             "probability": self.probability,
             "sources": [source.to_json() for source in self.sources],
         }

@@ -74,8 +74,8 @@ def quoted(text: str) -> str:
 
 def recalled_words(source: Source) -> str:
     """The share of the recalled rows that were born at a source."""
-    if source.found_by == "text":
-        return "not recalled"
+    if not source.share:
+        return "no row of it recalled"
     share = f"{source.share:.0%}" if source.share >= 0.005 else "less than 1%"
     return f"{share} of the recalled rows"
 
@@ -290,7 +290,8 @@ def _answer(answer: Answer, streamed: str) -> None:
     else:
         if not streamed.strip():
             terminal.out(answer.answer.strip(), style="bold")
-        terminal.out("(the model's words)", style="dim")
+        doubt = "" if answer.supported else "; nothing in the text supports them"
+        terminal.out(f"(the model's words{doubt})", style="dim")
     sources(answer.sources, "Nearest passages" if answer.abstained else "Sources", said)
 
 
@@ -330,7 +331,9 @@ def ranked(events: Iterable[NextEvent], as_json: bool) -> Ranked:
     for number, candidate in enumerate(result.candidates, 1):
         label = f"{number:>2}  {candidate.probability:>4.0%}"
         terminal.out(terminal.one_line(candidate.text), "bold", indent=10, label=label)
-        alone = "" if candidate.alone is None else f", {candidate.alone:.3f} without the past"
+        alone = (
+            "" if candidate.log_likelihood_alone is None else f", {candidate.log_likelihood_alone:.3f} without the past"
+        )
         terminal.out(f"{candidate.log_likelihood:.3f} nats per token{alone}", style="dim", indent=10)
         for source in candidate.sources:
             terminal.out(shown_place(source), style="cyan", indent=10)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from mplus_cli.assistant.engine import Engine, load_engine, model_for, require_rows, translated, until_stop
 from mplus_cli.assistant.next import next_events
-from mplus_cli.assistant.passages import Scored, in_context, supported
+from mplus_cli.assistant.passages import LONGEST_QUOTE, Scored, Sentence, in_context, supported
 from mplus_cli.assistant.recall import Found, Recollection, find, recollect
 from mplus_cli.assistant.view import Births, View, memory_of, reader_of, view_of
 from mplus_cli.documents.document import page_at, section_at
@@ -215,7 +215,10 @@ class Session:
     def judge(
         self, sight: Sight, question: str, options: AskOptions, found: Found, said: tuple[str, float], timing: Timing
     ) -> Answer:
-        """Whose words are the answer: the model's where the text supports them, else the best sentence of the books."""
+        """Whose words are the answer: the model's where the text supports them, else the best sentence of the books.
+
+        Where nothing is re-read, memory alone was asked: the model's, whatever they are.
+        """
         words, confidence = said
         read = [one.sentence for one in found.scored[: max(PASSAGES, options.top)]]
         support = supported(words, question, read)
@@ -225,16 +228,17 @@ class Session:
         abstained = options.strict and (best is None or best.support < floor)
         origin: AnswerFrom = "model"
         answer = words
-        if best is not None and (support is None or confidence < wanted):
-            origin, answer, support = "text", best.sentence.text, best.sentence
+        supports = support is not None
+        if best is not None and (options.reread or not words) and (support is None or confidence < wanted):
+            origin, answer, support, supports = "text", best.sentence.text, best.sentence, True
         first = [one for one in found.scored if one.sentence is support]
         rest = [one for one in found.scored if one.sentence is not support]
         sources = self.sources(sight, found, [*first, *rest], options.top)
         if abstained:
-            return Answer("", "model", True, sources, self.engine.record.name, timing, words)
+            return Answer("", "model", True, sources, self.engine.record.name, timing, words, False)
         return Answer(
             " ".join(answer.split()), origin, False, sources, self.engine.record.name, timing,
-            words if origin == "text" else "",
+            words if origin == "text" else "", supports,
         )  # fmt: skip
 
     def quotes(self, view: View, scored: Iterable[Scored]) -> Iterator[Quote]:
@@ -244,17 +248,32 @@ class Session:
             sentence, taken = one.sentence, limits[one.sentence.document]
             if any(start <= sentence.start < end for start, end in taken):
                 continue
+            first, last = self._chapter(sentence)
             low = max((end for start, end in taken if start < sentence.start), default=0)
             high = min(start for start, _ in taken if start > sentence.start)
+            low, high = max(low, first), min(high, last)
             text = self.library.text(sentence.document)
             start, end = in_context(text, sentence, low, high)
             taken.append((start, end))
             yield Quote(one, start, end, text[start:end])
 
+    def _chapter(self, sentence: Sentence) -> tuple[int, int]:
+        """Where the part of the text begins and ends, between two headings, that a sentence stands in."""
+        sections = self.library.sections(sentence.document)
+        borders = [border for section in sections for border in (section.start, section.end)]
+        first = max((border for border in borders if border <= sentence.start), default=0)
+        return first, min(
+            (border for border in borders if border >= sentence.end), default=sentence.end + LONGEST_QUOTE
+        )
+
     def sources(self, sight: Sight, found: Found, scored: Iterable[Scored], count: int) -> tuple[Source, ...]:
-        """The first `count` quotes of sentences, best first, with chapter and page."""
+        """The first `count` quotes of sentences, best first, with chapter and page.
+
+        Behind the first, of those alone that support something.
+        """
+        useful = (one for number, one in enumerate(scored) if one.support > 0 or number == 0)
         return tuple(
-            self._source(sight, found.recollection, one) for one in islice(self.quotes(sight.view, scored), count)
+            self._source(sight, found.recollection, one) for one in islice(self.quotes(sight.view, useful), count)
         )
 
     def _source(self, sight: Sight, recollection: Recollection, quote: Quote) -> Source:

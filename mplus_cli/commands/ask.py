@@ -23,7 +23,13 @@ def ask(
     temperature: common.Temperature = 0.0,
     seed: common.Seed = 0,
     strict: Annotated[bool, typer.Option("--strict", help="Abstain, exit 9, where no passage supports it.")] = False,
-    reread: Annotated[bool, typer.Option("--reread/--no-reread", help="Read the recalled pages again first.")] = True,
+    reread: Annotated[
+        bool,
+        typer.Option(
+            "--reread/--no-reread",
+            help="Read the recalled pages again first; or answer from memory alone, in the model's words.",
+        ),
+    ] = True,
     text: Annotated[bool, typer.Option("--text/--no-text", help="Let full-text search help the memory.")] = True,
     model: common.Model = None,
     device: common.Device = None,

@@ -28,7 +28,11 @@ JSON = (
         ("Opened", "ChunkRead", "DocumentDone", "IngestDone"),
     ),
     ("ask --json", "One object. `start` and `end` count in what `mplus docs show --text` prints.", ("Answer",)),
-    ("next --json", "One object, candidates likeliest first.", ("Ranked",)),
+    (
+        "next --json",
+        "One object, candidates by what the past adds to their likelihood, proposals likeliest first.",
+        ("Ranked",),
+    ),
     ("plan --json", "One object.", ("Plan",)),
 )
 
@@ -104,7 +108,10 @@ def _json_section(name: str, words: str, shapes: tuple[str, ...]) -> str:
     lines = [f"\n## {name}\n\n{words}\n\n| object | field | type |\n|---|---|---|\n"]
     for shape in shapes:
         kind = getattr(events, shape, None) or getattr(planner, shape)
-        lines += [f"| {shape} | `{field}` | {_type(annotation)} |\n" for field, annotation in _fields(kind)]
+        lines += [
+            f"| {shape} | `{field}` | {_type(annotation).replace('|', '&#124;')} |\n"
+            for field, annotation in _fields(kind)
+        ]
     return "".join(lines)
 
 

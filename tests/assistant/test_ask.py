@@ -9,6 +9,7 @@ import torch
 from model.errors import DeviceError
 from mplus_cli.assistant.ask import Session
 from mplus_cli.assistant.view import memory_of, placement_of, view_of
+from mplus_cli.documents.document import section_at
 from mplus_cli.errors import LibraryDamaged, NotFound, UsageError
 from mplus_cli.events import AskOptions, NextOptions, Ranked, Recalled
 from mplus_cli.library.library import Library
@@ -48,6 +49,22 @@ def test_every_quote_is_the_text_between_its_offsets(library, model):
             assert source.sentence in source.quote
             assert source.chapter.startswith("Chapter")
             assert source.page >= 1
+            chapters = {section_at(opened.sections(source.document), at) for at in (source.start, source.end - 1)}
+            assert [chapter.title for chapter in chapters if chapter] == [source.chapter]
+
+
+def test_behind_the_first_only_what_supports_something_is_a_source(library, model):
+    for question in ("Where does Anna live?", "xyzzy plugh"):
+        found = world.answer("novels", world.settings(model), question)
+        assert all(source.support > 0 for source in found.sources[1:])
+
+
+def test_without_rereading_memory_answers_in_its_own_words(library, model):
+    question = "Where does Boris live?"
+    alone = world.answer("novels", world.settings(model), question, reread=False)
+    assert (alone.answer_from, alone.model_words, alone.supported) == ("model", "", False)
+    assert alone.answer != world.answer("novels", world.settings(model), question).answer
+    assert alone.sources
 
 
 def test_the_sentence_that_holds_the_answer_comes_first_and_is_the_answer_of_a_weak_model(library, model):
@@ -234,11 +251,11 @@ def test_candidate_events_are_ranked_by_what_the_past_adds_to_their_likelihood(l
     ranked = last_of(session, after=("Anna lives in Paris",), candidates=events)
     again = last_of(session, after=("Anna lives in Paris",), candidates=events[::-1])
     session.close()
-    gains = [one.log_likelihood - one.alone for one in ranked.candidates]
+    gains = [one.log_likelihood - one.log_likelihood_alone for one in ranked.candidates]
     assert gains == sorted(gains, reverse=True)
-    assert len({one.alone for one in ranked.candidates}) == 3
-    again_alone = {one.text: one.alone for one in again.candidates}
-    assert again_alone == {one.text: one.alone for one in ranked.candidates}
+    assert len({one.log_likelihood_alone for one in ranked.candidates}) == 3
+    again_alone = {one.text: one.log_likelihood_alone for one in again.candidates}
+    assert again_alone == {one.text: one.log_likelihood_alone for one in ranked.candidates}
     assert abs(sum(one.probability for one in ranked.candidates) - 1) < 1e-3
     assert [one.text for one in ranked.candidates] == [one.text for one in again.candidates]
     assert not ranked.proposed

@@ -120,7 +120,9 @@ def test_what_was_asked_for_is_not_called_an_error(capsys) -> None:
     [
         (0.31, "both", "31% of the recalled rows"),
         (0.003, "memory", "less than 1% of the recalled rows"),
-        (0.3, "text", "not recalled"),
+        (0.3, "text", "30% of the recalled rows"),
+        (0.0, "text", "no row of it recalled"),
+        (0.0, "memory", "no row of it recalled"),
     ],
 )
 def test_shares_are_said_as_people_say_them(share: float, found_by: str, words: str) -> None:
