@@ -282,6 +282,7 @@ class Session:
         section = section_at(self.library.sections(record.id), sentence.start)
         page = page_at(self.library.pages(record.id), sentence.start)
         keys = sight.births.chunks_at(sentence.document, sentence.start, sentence.end)
+        share, found_by = sum(recollection.shares.get(key, 0.0) for key in keys), recollection.found_by(keys)
         return Source(
             document=record.id,
             title=record.title,
@@ -293,9 +294,9 @@ class Session:
             end=quote.end,
             quote=quote.text,
             sentence=sentence.text,
-            share=round(sum(recollection.shares.get(key, 0.0) for key in keys), 4),
+            share=round(share, 4),
             support=round(quote.scored.support, 4),
-            found_by=recollection.found_by(keys),
+            found_by="both" if found_by == "text" and share else found_by,  # the memory recalled rows of it, too
         )
 
     def next_events(self, options: NextOptions) -> Iterator[NextEvent]:

@@ -142,4 +142,5 @@ def has_binary(data: bytes) -> bool:
     return control * 100 > len(sample)
 
 
-CONTROL_BYTES = bytes(code for code in range(32) if code not in b"\t\n\r\x0c\x0b\x1b\x1a")
+# what logs and manual pages of a terminal have is none: bell, backspace, escape; it is taken out where text is printed
+CONTROL_BYTES = bytes(code for code in range(32) if code not in b"\a\b\t\n\r\x0c\x0b\x1b\x1a")

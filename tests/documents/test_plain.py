@@ -232,3 +232,7 @@ def test_html_has_title_language_and_sections() -> None:
 def test_the_name_of_a_file_makes_a_title_of_one_line(tmp_path) -> None:
     (tmp_path / "read\nanother.txt").write_text(PROSE)
     assert read(tmp_path / "read\nanother.txt").title == "read another"
+
+
+def test_a_text_with_terminal_sequences_is_text() -> None:
+    assert "The ship" in text(b"\x1b]0;title\x07\x1b[31mThe ship\x1b[0m sank.\x08\x07\n" * 3).text
