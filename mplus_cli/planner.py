@@ -67,20 +67,49 @@ class Plan:
                 "row_format": self.row_format}  # fmt: skip
 
 
+def _published(pool_rows: int, recall_rows: int, retriever_dim: int) -> ModelSizes:
+    """Sizes of a published checkpoint on Llama-3.1-8B, its adapters (rank 16) counted once."""
+    parameters = 8_030_261_248 + 32 * 16 * (2 * 4096 + 2 * (4096 + 1024) + 3 * (4096 + 14_336))
+    return ModelSizes(parameters, 512, 256, pool_rows, recall_rows, 32, 1024, retriever_dim, 256)
+
+
+# arXiv 2502.00592, Stage 3, and the MemoryLLM repository: for those that are not at hand yet
+PUBLISHED = {
+    "mplus-8b": _published(10_240, 2_560, 256),
+    "memoryllm-8b": _published(12_800, 0, 0),
+    "memoryllm-8b-chat": _published(12_800, 0, 0),
+}
+
+
+def not_at_hand(name: str) -> ModelRecord | None:
+    """A published checkpoint by its name, as far as it is known without its files."""
+    if name not in PUBLISHED:
+        return None
+    sizes = PUBLISHED[name]
+    size = sizes.parameters * 2  # bf16
+    return ModelRecord(name, Path(), "folder", size, sizes.layers, 4096, sizes.chunk_rows, "", "", ("its files",))
+
+
 def plan(
     document: Document, model: ModelRecord, rates: dict[str, float], device: str = "cpu", memory_dtype: str = "auto"
 ) -> Plan:
     """What reading `document` with `model` on `device` into a new library will take.
 
-    Reads config.json, headers, tokenizer.json. Raises UsageError for rows in a format that the model cannot be kept in.
+    Reads config.json, headers, tokenizer.json; of a model of `not_at_hand`, nothing. Raises UsageError for rows in a format that the model cannot be kept in.
     """
-    sizes, kept = model_sizes(model.path), row_format(model.mode, memory_dtype)
-    tokens, counted = count_tokens(document.text, model.path)
+    here, kept = not model.lacks, row_format(model.mode, memory_dtype)
+    sizes = model_sizes(model.path) if here else PUBLISHED[model.name]
+    tokens, counted = count_tokens(document.text, model.path) if here else (_estimated_tokens(document.text), False)
     chunks = math.ceil(tokens / sizes.chunk_tokens)
     seconds, measured = _seconds(tokens, chunks, sizes, rates.get(rate_key(model.name, device)), device)
     warnings = list(document.warnings)
     warnings += [f"skipped {skipped.where}: {skipped.reason}" for skipped in document.skipped]
-    warnings += [] if counted else ["the tokens are estimated from the characters: this model has no tokenizer.json"]
+    lack = (
+        "this model has no tokenizer.json"
+        if here
+        else f"{model.name} is not here yet (`mplus model pull {model.name}`)"
+    )
+    warnings += [] if counted else [f"the tokens are estimated from the characters: {lack}"]
     warnings += [] if measured else [f"the time is estimated: nothing was read with {model.name} on this machine yet"]
     return Plan(
         title=document.title,
@@ -134,7 +163,7 @@ def count_tokens(text: str, folder: Path) -> tuple[int, bool]:
     """Tokens of a text, and whether they were counted (True) or estimated from its characters (False)."""
     path = folder / "tokenizer.json"
     if not path.is_file():
-        return math.ceil(len(text) / CHARACTERS_PER_TOKEN), False
+        return _estimated_tokens(text), False
     from tokenizers import Tokenizer
 
     try:
@@ -142,6 +171,10 @@ def count_tokens(text: str, folder: Path) -> tuple[int, bool]:
     except Exception as error:  # tokenizers knows no other class
         raise ModelMissing(f"{path} is no tokenizer: {error}") from error
     return len(tokenizer.encode(text, add_special_tokens=False).ids), True
+
+
+def _estimated_tokens(text: str) -> int:
+    return math.ceil(len(text) / CHARACTERS_PER_TOKEN)
 
 
 def _row_bytes(sizes: ModelSizes, mode: str, kept: str) -> tuple[int, int]:

@@ -23,15 +23,24 @@ def plan(
 ) -> None:
     """Say what reading a book will take: chunks, tokens, time, memory, disk. Loads no model, writes nothing.
 
+    A published model need not be at hand yet: its sizes are known, its tokens estimated.
+
     \b
       mplus plan war_and_peace.epub
       mplus plan thesis.pdf --model mplus-8b --device cuda --json
     """
     from mplus_cli import listing, planner
+    from mplus_cli.errors import ModelMissing
 
     settings = common.loaded(model=model, device=device, memory_dtype=memory_dtype)
     document = common.parsed(book, password, encoding)
-    record = common.model_of(settings)
+    try:
+        record = common.model_of(settings)
+    except ModelMissing:
+        found = planner.not_at_hand(settings.model)
+        if found is None:
+            raise
+        record = found
     rates = planner.read_rates(common.places().state)
-    found = planner.plan(document, record, rates, common.device_kind(settings), settings.memory_dtype)
-    listing.plan(found, as_json)
+    made = planner.plan(document, record, rates, common.device_kind(settings), settings.memory_dtype)
+    listing.plan(made, as_json)

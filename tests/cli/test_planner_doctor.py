@@ -149,3 +149,22 @@ def test_a_check_that_breaks_is_a_failed_check_and_the_others_still_run(home) ->
     os.chmod(home, 0o700)
     found = list(doctor.examine(settings.places()))
     assert any(row.name == "expat" for row in found)
+
+
+@pytest.mark.parametrize("name", ["mplus-8b", "memoryllm-8b", "memoryllm-8b-chat"])
+def test_a_published_model_is_planned_for_before_it_is_fetched(mplus, tmp_path, name) -> None:
+    (tmp_path / "book.txt").write_text(TEXT)
+    ran = mplus(
+        "plan", str(tmp_path / "book.txt"), "--model", name, "--device", "cuda", "--memory-dtype", "bf16", "--json"
+    )
+    assert ran.code == 0
+    row = 2 * 1024 * 32 * 2  # keys and values of all layers, bf16
+    assert ran.json["bytes"]["rows"] == ran.json["chunks"] * 256 * row
+    assert 15e9 < ran.json["bytes"]["vram"] < 20e9
+    assert any(f"mplus model pull {name}" in warning for warning in ran.json["warnings"])
+
+
+def test_the_published_models_are_those_that_can_be_fetched() -> None:
+    from mplus_cli.hub import CATALOGUE
+
+    assert set(planner.PUBLISHED) == set(CATALOGUE)
