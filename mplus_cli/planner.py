@@ -95,7 +95,8 @@ def plan(
 ) -> Plan:
     """What reading `document` with `model` on `device` into a new library will take.
 
-    Reads config.json, headers, tokenizer.json; of a model of `not_at_hand`, nothing. Raises UsageError for rows in a format that the model cannot be kept in.
+    Reads config.json, headers, tokenizer.json; of a model of `not_at_hand`, nothing. Raises UsageError for rows in a
+    format that the model cannot be kept in.
     """
     here, kept = not model.lacks, row_format(model.mode, memory_dtype)
     sizes = model_sizes(model.path) if here else PUBLISHED[model.name]
