@@ -238,7 +238,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--tolerance", type=float, default=1e-4, help="for logits, rows, scores and cached rows")
     options = parser.parse_args(arguments)
     if not (options.folder / "golden.json").is_file():
-        print(f"{options.folder} holds no golden.json", file=sys.stderr)
+        remedy = "Name a folder of recorded tensors: golden.json, golden.safetensors and their checkpoints."
+        print(f"error: {options.folder} holds no golden.json\n  {remedy}", file=sys.stderr)
         return 2
     results = replay_folder(options.folder)
     tolerances = {kind: limit and options.tolerance for kind, limit in TOLERANCES.items()}
