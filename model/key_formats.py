@@ -47,10 +47,6 @@ class Int8Keys:
         """Keys [start, stop), without copying."""
         return Int8Keys(self.values[..., start:stop, :], self.scales[..., start:stop])
 
-    def picked(self, rows: Tensor) -> Int8Keys:
-        """Some keys (m,), copied, in any order."""
-        return Int8Keys(self.values[..., rows, :], self.scales[..., rows])
-
     def to(self, device: torch.device) -> Int8Keys:
         """The same keys on a device."""
         if self.values.device == device:
@@ -104,20 +100,11 @@ def part_of(keys: Keys, start: int, stop: int) -> Keys:
     return keys[start:stop] if isinstance(keys, Tensor) else keys.part(start, stop)
 
 
-def picked(keys: Keys, rows: Tensor) -> Keys:
-    """Keys of some rows (m,), copied."""
-    return keys[rows] if isinstance(keys, Tensor) else keys.picked(rows)
-
-
 def kind(keys: Keys) -> tuple[type, object, int]:
     """Keys of one kind can be joined."""
     if isinstance(keys, Tensor):
         return Tensor, keys.dtype, 1
-    return (
-        type(keys),
-        keys.code if isinstance(keys, Coded) else torch.int8,
-        keys.group if isinstance(keys, Coded) else 1,
-    )
+    return (Coded, keys.code, keys.group) if isinstance(keys, Coded) else (Int8Keys, torch.int8, 1)
 
 
 def joined(parts: Sequence[Keys]) -> list[Keys]:

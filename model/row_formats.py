@@ -136,13 +136,17 @@ def packed(numbers: Tensor, code: str) -> Tensor:
     return torch.cat(planes, -1)
 
 
+def unpacked_pairs(codes: Tensor, width: int) -> Tensor:
+    """`unpacked` for `pairs`: (..., W) -> (..., width) uint8; TorchScript reads it, too."""
+    both = codes.to(torch.int16)  # 0x00HL
+    both.bitwise_or_(both * 16).bitwise_and_(0x0F0F)  # 0x0HL0 | 0x00HL, then 0x0H0L: L comes first in memory
+    return torch.view_copy(both, dtype=torch.uint8)[..., :width]
+
+
 def unpacked(codes: Tensor, code: str, width: int) -> Tensor:
     """The inverse of `packed`: (..., W) -> (..., width) uint8."""
     if code == "pairs":
-        both = codes.to(torch.int16)  # 0x00HL
-        both = both.mul(16).bitwise_or_(both).bitwise_and_(0x0F0F)  # 0x0HL0, 0x0H?L, 0x0H0L: L first in memory
-        numbers = both.view(torch.uint8)
-        return numbers[..., :width] if width % 2 else numbers
+        return unpacked_pairs(codes, width)
     sizes = [-(-width * bits // 8) for bits in PLANES[code]]
     numbers, below = codes.new_zeros(()), 0
     for bits, part in zip(PLANES[code], codes.split(sizes, -1), strict=True):

@@ -159,12 +159,11 @@ def tile_size(queries: Tensor) -> int:
 class Scorer:
     """Scores keys against queries (n, h), a tile at a time and always in the same memory.
 
-    chunk_rows: rows of a chunk whose best row is wanted for every query; 0 for none.
+    chunk_rows: rows of a chunk whose best row is wanted for every query; 0 for none. loop: `score_blocks`, or what
+    TorchScript made of it.
     """
 
-    def __init__(
-        self, queries: Tensor, chunk_rows: int, tile_rows: int | None, loop: Callable[..., None] = score_blocks
-    ) -> None:
+    def __init__(self, queries: Tensor, chunk_rows: int, tile_rows: int | None, loop: Callable[..., None]) -> None:
         self.queries, self.chunk_rows, self.loop = queries.float(), chunk_rows, loop
         self.tile_rows = tile_rows or tile_size(queries)
         self.spaces = [torch.zeros(0, device=queries.device)] * 2

@@ -13,6 +13,8 @@ from functools import cache
 import torch
 from torch import Tensor
 
+from model.row_formats import unpacked_pairs
+
 
 def score_blocks(
     kind: str,
@@ -46,12 +48,10 @@ def score_blocks(
                 elif kind == "int8":
                     torch.mul(tile, parts[1][start:stop].to(queries.device).float().unsqueeze(1), out=wide)
                 else:
-                    both = tile.to(torch.int16)  # 0x00HL, then 0x0HL0 | 0x00HL, then 0x0H0L: L comes first in memory
-                    both.bitwise_or_(both * 16).bitwise_and_(0x0F0F)
-                    wide.copy_(torch.view_copy(both, dtype=torch.uint8)[:, :width])
+                    wide.copy_(unpacked_pairs(tile, width))
                     first, last = start // group, stop // group
                     scales = parts[2][first:last].to(queries.device).float()
-                    bases = torch.sub(parts[1][first:last].to(queries.device), scales, alpha=7.5)
+                    bases = torch.sub(parts[1][first:last].to(queries.device), scales, alpha=7.5)  # REACH
                     grouped = wide.view(last - first, group, width)
                     torch.addcmul(bases.unsqueeze(1), grouped, scales.unsqueeze(1), out=grouped)
                 tile = wide

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from mplus_cli.assistant.engine import Engine, load_engine, model_for, require_rows, translated, until_stop
 from mplus_cli.assistant.next import next_events
-from mplus_cli.assistant.passages import LONGEST_QUOTE, Scored, Sentence, in_context, supported
+from mplus_cli.assistant.passages import Scored, in_context, supported
 from mplus_cli.assistant.recall import Found, Recollection, find, recollect
 from mplus_cli.assistant.view import Births, View, memory_of, reader_of, view_of
 from mplus_cli.documents.document import page_at, section_at
@@ -242,29 +242,27 @@ class Session:
         )  # fmt: skip
 
     def quotes(self, view: View, scored: Iterable[Scored]) -> Iterator[Quote]:
-        """Sentences in their context, quoting nothing twice and nothing behind the view."""
-        limits = {extent.document.id: [(extent.end, extent.end)] for extent in view.extents}  # and what was quoted
+        """Sentences in their context, quoting nothing twice, nothing behind the view and nothing of another chapter."""
+        ends = {extent.document.id: extent.end for extent in view.extents}
+        limits: dict[str, list[tuple[int, int]]] = {}  # of a document: borders, and what was quoted
         for one in scored:
-            sentence, taken = one.sentence, limits[one.sentence.document]
+            sentence = one.sentence
+            if sentence.document not in limits:
+                limits[sentence.document] = self._borders(sentence.document, ends[sentence.document])
+            taken = limits[sentence.document]
             if any(start <= sentence.start < end for start, end in taken):
                 continue
-            first, last = self._chapter(sentence)
-            low = max((end for start, end in taken if start < sentence.start), default=0)
+            low = max((end for start, end in taken if start <= sentence.start), default=0)
             high = min(start for start, _ in taken if start > sentence.start)
-            low, high = max(low, first), min(high, last)
             text = self.library.text(sentence.document)
             start, end = in_context(text, sentence, low, high)
             taken.append((start, end))
             yield Quote(one, start, end, text[start:end])
 
-    def _chapter(self, sentence: Sentence) -> tuple[int, int]:
-        """Where the part of the text begins and ends, between two headings, that a sentence stands in."""
-        sections = self.library.sections(sentence.document)
-        borders = [border for section in sections for border in (section.start, section.end)]
-        first = max((border for border in borders if border <= sentence.start), default=0)
-        return first, min(
-            (border for border in borders if border >= sentence.end), default=sentence.end + LONGEST_QUOTE
-        )
+    def _borders(self, document: str, end: int) -> list[tuple[int, int]]:
+        """Where chapters of a document begin and end, and what may be quoted of it: spans without length."""
+        sections = self.library.sections(document)
+        return [(at, at) for at in {end, *(border for one in sections for border in (one.start, one.end))}]
 
     def sources(self, sight: Sight, found: Found, scored: Iterable[Scored], count: int) -> tuple[Source, ...]:
         """The first `count` quotes of sentences, best first, with chapter and page.
@@ -282,7 +280,6 @@ class Session:
         section = section_at(self.library.sections(record.id), sentence.start)
         page = page_at(self.library.pages(record.id), sentence.start)
         keys = sight.births.chunks_at(sentence.document, sentence.start, sentence.end)
-        share, found_by = sum(recollection.shares.get(key, 0.0) for key in keys), recollection.found_by(keys)
         return Source(
             document=record.id,
             title=record.title,
@@ -294,9 +291,9 @@ class Session:
             end=quote.end,
             quote=quote.text,
             sentence=sentence.text,
-            share=round(share, 4),
+            share=round(sum(recollection.shares.get(key, 0.0) for key in keys), 4),
             support=round(quote.scored.support, 4),
-            found_by="both" if found_by == "text" and share else found_by,  # the memory recalled rows of it, too
+            found_by=recollection.found_by(keys),
         )
 
     def next_events(self, options: NextOptions) -> Iterator[NextEvent]:

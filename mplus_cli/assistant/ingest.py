@@ -6,7 +6,6 @@ import time
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
-from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -210,7 +209,7 @@ def _write_document(
     pen = pen_for(desk.loaded(), library, writer, document.id, resume, len(chunks))
     before = sum(chunk.tokens for chunk in chunks[: resume.chunks_read])
     begun, read_here = time.monotonic(), 0
-    with closing(pen.write(_pieces(ids, chunks, resume.chunks_read))) as writing:
+    with closing(pen.write(_pieces(ids, chunks[resume.chunks_read :], before))) as writing:
         for chunk in chunks[resume.chunks_read :]:
             if desk.interruption.wanted:
                 pen.commit()
@@ -229,10 +228,11 @@ def _write_document(
     writer.finish(document.id)
 
 
-def _pieces(ids: Sequence[int], chunks: Sequence[Chunk], first: int) -> Iterator[Sequence[int]]:
-    """The tokens of every chunk from number `first` on."""
-    ends = list(accumulate(chunk.tokens for chunk in chunks))
-    return (ids[end - chunk.tokens : end] for end, chunk in list(zip(ends, chunks, strict=True))[first:])
+def _pieces(ids: Sequence[int], chunks: Sequence[Chunk], start: int) -> Iterator[Sequence[int]]:
+    """The tokens of chunks that lie one behind the other, the first of them at token `start`."""
+    for chunk in chunks:
+        yield ids[start : start + chunk.tokens]
+        start += chunk.tokens
 
 
 def _stop(desk: Desk, document: Document | None = None, committed: int = 0, chunks: int = 0) -> None:

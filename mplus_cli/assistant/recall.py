@@ -56,6 +56,7 @@ class Recollection:
         memory, text = not best.isdisjoint(keys), not self.texts.keys().isdisjoint(keys)
         if not memory and not text:
             memory, text = not best.isdisjoint(near), not self.texts.keys().isdisjoint(near)
+        memory = memory or not self.shares.keys().isdisjoint(keys)  # rows of it were recalled, whatever ranks chunks
         return "both" if memory and text else "text" if text else "memory"
 
 
