@@ -141,7 +141,10 @@ class Plan:
 
 
 def read_plan(file: Path) -> Plan:
-    """Read a TOML configuration. Raises TrainingError, naming the key, where it says something unknown."""
+    """Read a TOML configuration. Raises TrainingError, naming the key, where it says something unknown.
+
+    A stage takes what it does not say from the stage above it that it is `like`, or from [stage.all].
+    """
     try:
         raw = tomllib.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError as fault:
@@ -149,7 +152,13 @@ def read_plan(file: Path) -> Plan:
     except tomllib.TOMLDecodeError as fault:
         raise TrainingError(f"{file.name} is not TOML: {fault}", "repair the line it names") from fault
     common = raw.get("stage", {}).pop("all", {})
-    stages = {name: _fill(Stage(), {**common, **some}, f"stage.{name}") for name, some in raw.get("stage", {}).items()}
+    stages: dict[str, Stage] = {}
+    for name, settings in raw.get("stage", {}).items():
+        like = settings.pop("like", None)
+        if like is not None and like not in stages:
+            raise TrainingError(f"stage.{name} is like «{like}», which is no stage above it", "name one that is")
+        start, changes = (stages[like], settings) if like else (Stage(), common | settings)
+        stages[name] = _fill(start, changes, f"stage.{name}")
     return Plan(_fill(Shape(), raw.get("model", {}), "model"), stages, raw.get("data", {}))
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from model.checkpoint import load
 from model.config import from_official
+from model.errors import TrainingError
 from model.training import cli
 from model.training.cli import FINISHED, Sources
 from model.training.stages import Plan, Stage, read_plan
@@ -52,3 +53,23 @@ def test_the_plan_has_the_shape_that_ships() -> None:
     assert [getattr(planned.llama, name) for name in names] == [getattr(shipped.llama, name) for name in names]
     for name in ("head_dim", "key_value_dim", "memory_rows", "pool_rows", "recall_rows", "retriever_dim", "neighbours"):
         assert getattr(planned, name) == getattr(shipped, name), name
+
+
+def plan_of(folder: Path, stages: str) -> Plan:
+    """A plan with these stages."""
+    file = folder / "plan.toml"
+    file.write_text(stages, encoding="utf-8")
+    return read_plan(file)
+
+
+def test_a_stage_takes_what_it_does_not_say_from_the_one_that_it_is_like(tmp_path: Path) -> None:
+    common = "[stage.all]\nbatch = 3\n[stage.one]\nroom = 24\nseed = 5\n"
+    stages = plan_of(tmp_path, f'{common}[stage.two]\nlike = "one"\nseed = 6\n[stage.three]\n').stages
+    assert stages["two"] == replace(stages["one"], seed=6)
+    assert stages["three"] == replace(Stage(), batch=3)
+
+
+@pytest.mark.parametrize("like", ["two", "three", "none"])
+def test_a_stage_is_like_one_above_it_only(tmp_path: Path, like: str) -> None:
+    with pytest.raises(TrainingError, match="no stage above it"):
+        plan_of(tmp_path, f'[stage.one]\n[stage.two]\nlike = "{like}"\n[stage.three]\n')
