@@ -9,7 +9,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mplus_cli.errors import MplusError, NotFound, UsageError
+from mplus_cli.errors import MplusError, NotFound, Unreadable, UsageError
 
 if TYPE_CHECKING:
     from mplus_cli.library.library import Library
@@ -179,10 +179,15 @@ def export(library: Library, file: Path, text: bool, overwrite: bool) -> int:
 
 
 def import_file(folder: Path, file: Path, name: str | None) -> LibrarySummary:
-    """Make a library from an export, named after the file unless told; raises UsageError, LibraryDamaged."""
+    """Make a library from an export, named after the file unless told.
+
+    Raises UsageError, LibraryDamaged, Unreadable where there is no such file.
+    """
     from mplus_cli.library.library import Library
     from mplus_cli.library.shards import private_folder
 
+    if not file.is_file():
+        raise Unreadable(f"{file}: no such file.", "Check the name.")
     chosen = checked_name(name or file.stem)
     with Library.import_(file, private_folder(folder) / chosen) as library:
         return summary(library)

@@ -29,7 +29,9 @@ def position(library: Library, document: DocumentRecord, until: str) -> tuple[in
     """
     wanted = until.strip()
     if match := re.fullmatch(r"(\d{1,3}(?:\.\d+)?)\s*%", wanted):
-        return int(document.characters * min(100.0, float(match[1])) / 100), wanted
+        if (share := float(match[1])) > 100:
+            raise NotFound(f"{document.title} has no place {wanted}.", "100% is its end.")
+        return int(document.characters * share / 100), wanted
     if match := re.fullmatch(r"(?:p\.?|page)\s*(\S+)", wanted, re.IGNORECASE):
         pages = library.pages(document.id)
         named = [page for page in pages if page.label == match[1]] or [p for p in pages if str(p.index) == match[1]]

@@ -102,6 +102,13 @@ def test_a_reading_position_hides_everything_behind_it(library, model, until):
     session.close()
 
 
+def test_a_reading_position_behind_the_end_is_none(library, model):
+    session = Session("novels", world.settings(model))
+    with pytest.raises(NotFound, match="150%"):
+        session.sight((), "150%")
+    session.close()
+
+
 def test_memory_up_to_a_position_is_the_memory_of_a_reading_that_stopped_there(library, model):
     session = Session("novels", world.settings(model))
     whole, part = session.sight((), None), None

@@ -299,6 +299,11 @@ def test_a_library_goes_out_and_comes_back(mplus, novels, tmp_path) -> None:
     assert mplus("library", "gc", "second", "--json").json["freed_bytes"] >= 0
 
 
+def test_an_export_that_is_not_there_is_an_input_that_is_not_there(mplus, tmp_path) -> None:
+    ran = mplus("library", "import", str(tmp_path / "novels.mplus"))
+    assert (ran.code, "no such file" in ran.err) == (4, True)
+
+
 def test_verify_names_what_is_damaged(mplus, novels) -> None:
     shard = next((novels / "memory").glob("*.safetensors"))
     shard.chmod(0o600)
