@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from torch import nn
 
 from model.config import AdapterConfig
-from model.matrices import without_kernels
+from model.offline import without_kernels
 
 WRITE, READ = "write", "read"
 

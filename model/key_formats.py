@@ -95,11 +95,6 @@ def tensors_of(keys: Keys, name: str) -> list[Tensor]:
     return [keys.decoded()] if name == "float" else list(keys.tensors())
 
 
-def part_of(keys: Keys, start: int, stop: int) -> Keys:
-    """Keys [start, stop), without copying; both where groups of rows end, or at the end."""
-    return keys[start:stop] if isinstance(keys, Tensor) else keys.part(start, stop)
-
-
 def kind(keys: Keys) -> tuple[type, object, int]:
     """Keys of one kind can be joined."""
     if isinstance(keys, Tensor):

@@ -2,37 +2,15 @@
 
 from __future__ import annotations
 
-import logging
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Protocol
 
 import torch.nn.functional as F
 from torch import Tensor
 
 from model.errors import ModelError
+from model.offline import without_kernels
 
 BLOCK = 64  # weights that share one scale
-
-
-@contextmanager
-def without_kernels() -> Iterator[None]:
-    """Import bitsandbytes (peft does) without `kernels`, from which it would download code on some processors.
-
-    It then says that it lacks that package, which is nobody's concern.
-    """
-    logger, kernels = logging.getLogger("bitsandbytes.backends.cpu.ops"), sys.modules.get("kernels")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    sys.modules["kernels"] = None  # type: ignore[assignment]
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
-        del sys.modules["kernels"]
-        if kernels is not None:
-            sys.modules["kernels"] = kernels
 
 
 class Matrix(Protocol):

@@ -68,11 +68,6 @@ class Coded:
         shared = slice(start // group, -(-stop // group))
         return Coded(self.code, self.codes[..., start:stop, :], *(part[..., shared, :] for part in self.tensors()[1:]))
 
-    def picked(self, rows: Tensor) -> Coded:
-        """Some rows (m,), copied, in any order; each with a middle and a scale of its own."""
-        owners = rows // self.group
-        return Coded(self.code, self.codes[..., rows, :], self.middles[..., owners, :], self.scales[..., owners, :])
-
     def to(self, device: torch.device) -> Coded:
         """The same rows on a device."""
         if self.codes.device == device:

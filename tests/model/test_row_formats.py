@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model.errors import CheckpointError
-from model.key_formats import int8_keys, joined, part_of
+from model.key_formats import int8_keys, joined
 from model.memory import CodedRows, ReadRows, RowTable, as_stored, from_bytes, join, map_rows, to_bytes
 from model.row_formats import REACH, encode, packed, unpacked
 from model.row_sizes import FORMATS, PLANES, chunk_bytes, group_rows, packed_bytes
@@ -89,14 +89,11 @@ def test_rows_that_are_all_alike_stay_as_they_are(code, value):
 
 @settings(max_examples=40, deadline=None)
 @given(st.sampled_from(list(REACH)), st.sampled_from([1, 2, 4]), st.data())
-def test_parts_and_picked_rows_decode_to_what_all_decode_to(code, group, data):
+def test_parts_decode_to_what_all_decode_to(code, group, data):
     coded = encode(torch.randn(LAYERS, 12, WIDTH), code, group)
     whole = coded.decoded()
-    rows = torch.tensor(data.draw(st.lists(st.integers(0, 11), min_size=1, max_size=9)))
     start = data.draw(st.integers(0, 12 // group - 1)) * group
     stop = data.draw(st.integers(start // group + 1, 12 // group)) * group
-    assert torch.equal(coded.picked(rows).decoded(), whole[:, rows])
-    assert torch.equal(coded.layer(1).picked(rows).decoded(), whole[1, rows])
     assert torch.equal(coded.part(start, stop).decoded(), whole[:, start:stop])
     (one,) = joined([coded.layer(1).part(start, stop), coded.layer(1).part(0, group)])
     assert torch.equal(one.decoded(), torch.cat([whole[1, start:stop], whole[1, :group]]))
@@ -193,7 +190,7 @@ def test_coded_keys_are_scored_as_if_they_were_decoded(row_format, tokens, tile,
         coded, plain = (scores(queries, [one], 64, tile) for one in (keys, wide))
         torch.testing.assert_close(coded.rows, plain.rows, atol=1e-5, rtol=0)
         torch.testing.assert_close(coded.chunks[0], plain.chunks[0], atol=1e-5, rtol=0)
-        blocks = [part_of(keys, 0, 64), part_of(keys, 64, 192)]
+        blocks = [keys.part(0, 64), keys.part(64, 192)]
         found, wanted = (search(queries, one, 7, torch.tensor([5, 190]), 3, 64, tile) for one in (blocks, [wide]))
         assert len(found.rows) == 7
         torch.testing.assert_close(found.values.sort().values, wanted.values.sort().values, atol=1e-5, rtol=0)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from model.key_formats import Int8Keys, encode_keys, part_of, widened
+from model.key_formats import Int8Keys, encode_keys, widened
 from model.scoring import TopRows, scores, search
 from model.scripted import score_blocks, scripted
 
@@ -90,7 +90,7 @@ def test_of_equal_scores_the_older_row_wins(levels, count, tile, waiting):
 def test_eight_bit_keys_score_as_what_they_stand_for(blocks, tile, seed):
     queries, keys = drawn(seed, 4, 6), eight_bits(drawn(seed + 1, sum(blocks), 6))
     ends = torch.tensor(blocks).cumsum(0).tolist()
-    parts = [part_of(keys, end - size, end) for end, size in zip(ends, blocks, strict=True)]
+    parts = [keys.part(end - size, end) for end, size in zip(ends, blocks, strict=True)]
     assert [len(part) for part in parts] == blocks
     found, expected = search(queries, parts, 5, tile_rows=tile), search(queries, [keys.decoded()], 5, tile_rows=tile)
     assert found.rows.tolist() == expected.rows.tolist()
