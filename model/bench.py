@@ -24,77 +24,23 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import LlamaConfig
 
 from model.adapters import READ, WRITE
-from model.checkpoint import Checkpoint, load, resolve
-from model.config import AdapterConfig, MPlusConfig, from_official
-from model.errors import CheckpointError, ModelError
+from model.bench_models import SHAPES, checkpoint_of, config_of, shape_config, shape_of
+from model.checkpoint import Checkpoint
+from model.errors import ModelError
 from model.generate import Memory, Reader, Sampling
+from model.matrices import AUTO
+from model.matrices import FORMATS as MATRICES
 from model.membership import ViewChunk, log_membership
 from model.memory import Rows, RowTable, as_stored, join, to_bytes
 from model.mplus import MPlus
 from model.row_sizes import FORMATS, MOST_CHUNKS_PER_SHARD
 from model.writing import WrittenChunk, write_chunks
 
-# hidden x layers x heads x key-value heads x MLP x vocabulary x K x pool x recalled
-SHAPES = {
-    "reference": "256x6x8x4x1024x8192x64x512x128",
-    "small": "64x3x4x2x160x512x16x64x32",
-    "8b": "4096x32x32x8x14336x128256x256x10240x2560",
-}
-SHAPE_NAMES = ("hidden", "layers", "heads", "key_value_heads", "mlp", "vocabulary", "memory_rows", "pool", "recalled")
 SHARD_CHUNKS = 16
 FLOP_LENGTHS = "2k,4k,8k,16k,32k,64k,128k,512k,2M"
 WINDOW = 50  # chunks whose median stands for "early" and "late"
-
-
-def shape_config(shape: str) -> MPlusConfig:
-    """The configuration of a named or written-out shape, with both adapters; raises ModelError."""
-    try:
-        values = [int(number) for number in SHAPES.get(shape, shape).lower().split("x")]
-        hidden, layers, heads, groups, mlp, vocabulary, rows, pool, recalled = values
-    except ValueError:
-        raise ModelError(
-            f"{shape!r} is no shape.", f"Give one of {', '.join(SHAPES)}, or numbers like {SHAPES['reference']}."
-        ) from None
-    llama = LlamaConfig(
-        hidden_size=hidden,
-        num_hidden_layers=layers,
-        num_attention_heads=heads,
-        num_key_value_heads=groups,
-        intermediate_size=mlp,
-        vocab_size=vocabulary,
-        max_position_embeddings=131_072,
-    )
-    llama._attn_implementation = "sdpa"
-    rank = 16 if hidden >= 256 else 8
-    return MPlusConfig(
-        llama,
-        rows,
-        pool,
-        recalled,
-        retriever_dim=max(16, hidden // 16),
-        chunk_tokens=2 * rows,
-        adapters=AdapterConfig(rank=rank, alpha=2 * rank, dropout=0.0),
-    )
-
-
-def random_checkpoint(shape: str, role: str, device: str, dtype: str) -> Checkpoint:
-    """Random weights of a shape, in one role, on a device."""
-    place, number_format = resolve(device, dtype)
-    torch.manual_seed(0)
-    with torch.device(place):
-        model = MPlus(shape_config(shape)).to(number_format).eval().requires_grad_(False)
-    model.specialise(role)
-    return Checkpoint(model, None, "random", Path())
-
-
-def checkpoint_of(checkpoint: Path | None, random: str | None, role: str, device: str, dtype: str) -> Checkpoint:
-    """The checkpoint folder that was named, or random weights of a shape (the reference shape by default)."""
-    if checkpoint is not None:
-        return load(Path(checkpoint), role, device, dtype)
-    return random_checkpoint(random or "reference", role, device, dtype)
 
 
 def write(
@@ -179,6 +125,7 @@ def generate(
     dtype: str = "auto",
     threads: int | None = None,
     repeats: int = 5,
+    weights: str = AUTO,
 ) -> dict[str, Any]:
     """Generate `new` tokens after a prompt behind `chunks` chunks; tokens per second over prefill and decoding."""
     torch.set_num_threads(threads or torch.get_num_threads())
@@ -190,7 +137,7 @@ def generate(
         written = list(written_rows(writer, chunks, length))  # in shards as large as a library's
         rows += [join(written[at : at + MOST_CHUNKS_PER_SHARD]) for at in range(0, chunks, MOST_CHUNKS_PER_SHARD)]
     del writer
-    reader = checkpoint_of(checkpoint, random, READ, device, dtype)
+    reader = checkpoint_of(checkpoint, random, READ, device, dtype, weights)
     view = [ViewChunk("bench", number) for number in range(chunks)]
     shipped = reader.background.pool.shape[1] if reader.background else 0
     offset = len(background) if background is not None else 0
@@ -305,26 +252,6 @@ def flops(
     }
 
 
-def config_of(folder: Path) -> MPlusConfig:
-    """The configuration of an M+ or plain Llama checkpoint, without its weights. Raises CheckpointError."""
-    from model.plain import is_plain, plain_config
-
-    try:
-        raw = json.loads((folder / "config.json").read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{folder} holds no checkpoint: {error}", "Name a folder with config.json.") from None
-    return plain_config(raw, folder.name) if is_plain(folder) else from_official(raw)
-
-
-def shape_of(config: MPlusConfig) -> dict[str, int]:
-    """The sizes that `SHAPES` name."""
-    llama = config.llama
-    values = (llama.hidden_size, config.layers, llama.num_attention_heads, llama.num_key_value_heads,
-              llama.intermediate_size, llama.vocab_size,
-              config.memory_rows, config.pool_rows, config.recall_rows)  # fmt: skip
-    return dict(zip(SHAPE_NAMES, values, strict=True))
-
-
 def surroundings(model: MPlus) -> dict[str, Any]:
     """What a measurement depends on: shape, machine, versions; and the peaks of memory so far."""
     found = {
@@ -332,6 +259,7 @@ def surroundings(model: MPlus) -> dict[str, Any]:
         "peak_rss_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
         "device": str(model.device),
         "dtype": str(model.dtype).removeprefix("torch."),
+        "weights": model.weights,
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
     }
@@ -372,6 +300,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--memory-dtype", choices=list(FORMATS), help="of length: the format of the rows")
     parser.add_argument("--device")
     parser.add_argument("--dtype")
+    parser.add_argument("--weights", choices=[AUTO, *MATRICES], help="of generate: how the matrices are kept")
     parser.add_argument("--json", action="store_true", help="print the JSON line alone")
     given = {key: value for key, value in vars(parser.parse_args(arguments)).items() if value is not None}
     run, alone = task(given.pop("task")), given.pop("json")

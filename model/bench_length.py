@@ -22,7 +22,8 @@ import torch
 from torch import Tensor
 
 from model.adapters import READ, WRITE
-from model.bench import anonymous_bytes, checkpoint_of, random_tokens, surroundings, written_rows
+from model.bench import anonymous_bytes, random_tokens, surroundings, written_rows
+from model.bench_models import checkpoint_of
 from model.checkpoint import Checkpoint
 from model.errors import ModelError
 from model.generate import Memory, Reader, RetrievalTrace, Sampling

@@ -20,8 +20,9 @@ import torch
 from torch import Tensor
 
 from model.adapters import READ, WRITE
-from model.bench import SHARD_CHUNKS, anonymous_bytes, checkpoint_of, random_tokens, surroundings, written_rows
+from model.bench import SHARD_CHUNKS, anonymous_bytes, random_tokens, surroundings, written_rows
 from model.bench_length import parse_lengths
+from model.bench_models import checkpoint_of
 from model.checkpoint import Checkpoint
 from model.errors import ModelError
 from model.generate import Memory, Reader

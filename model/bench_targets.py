@@ -20,15 +20,9 @@ from typing import Any
 import torch
 
 from model.adapters import READ, WRITE
-from model.bench import (
-    SHAPES,
-    SHARD_CHUNKS,
-    checkpoint_of,
-    random_tokens,
-    shape_config,
-    written_rows,
-)
+from model.bench import SHARD_CHUNKS, random_tokens, written_rows
 from model.bench_length import parse_lengths, peak_device_bytes, timed
+from model.bench_models import SHAPES, checkpoint_of, shape_config
 from model.checkpoint import Checkpoint, resolve
 from model.errors import ModelError
 from model.evaluation.flops import Shapes
@@ -130,7 +124,7 @@ def parts(random: str, device: str, dtype: str, chunks: int, tokens: int, many: 
         shard = join(list(islice(written_rows(writer, SHARD_CHUNKS, writer.model.config.chunk_tokens), SHARD_CHUNKS)))
     del writer
     reset_peak(where)
-    model = checkpoint_of(None, random, READ, device, dtype).model
+    model = checkpoint_of(None, random, READ, device, dtype, "dense").model
     yield "ask", {"tokens": tokens, **asking(model, long_memory(model, shard, tokens), EVERYTHING)}
     for limit in limits:
         yield f"ask within {limit} MiB", {"tokens": tokens, **limited(model, shard, tokens, limit)}

@@ -16,11 +16,12 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from model.adapters import using
+from model.adapters import READ, using
 from model.bare import LlamaSizes, Rotary
 from model.config import MPlusConfig, from_official, to_dict
 from model.devices import cpu_has_bf16
 from model.errors import CheckpointError, DeviceError
+from model.matrices import AUTO, suited
 from model.memory import ReadRows, project
 from model.mplus import MPlus, round_rotary_frequencies
 
@@ -80,13 +81,14 @@ def load(
     """Load an M+ or MemoryLLM checkpoint folder.
 
     role "write" or "read" folds that adapter into the weights (no second copy of the base) and fuses the layers; None
-    keeps both adapters switchable, on the stock layers. weights: "nf4" keeps the matrices of a role in four bits, made
-    on the host and taken to the device one after the other.
+    keeps both adapters switchable, on the stock layers. weights: "int8" or "nf4" keeps the matrices of a role in so
+    many bits, made on the host and taken to the device one after the other; "auto": eight bits for reading on a CPU.
     Raises CheckpointError for a folder that is no such checkpoint, DeviceError for a device that is not there,
     ModelError for four bits without bitsandbytes.
     """
-    assert role is not None or weights == "dense", "four-bit matrices are those of fused layers"
+    assert role is not None or weights in ("dense", AUTO), "matrices of few bits are those of fused layers"
     place, number_format = resolve(device, dtype)
+    weights = suited(weights, role == READ, place)
     config = read_config(folder, bare=role is not None)
     tensors = named_tensors(folder)
     background = _background(config, tensors)

@@ -55,6 +55,10 @@ class FusedLayer:
         mean = torch.dot(flat, flat).item() / flat.numel()
         return torch.addcmul(self.nothing, rows, weight, value=(mean + self.eps) ** -0.5)
 
+    def queries(self, rows: Tensor) -> Tensor:
+        """Attention's queries before RoPE: (B, n, d) -> (B, n, H * hd)."""
+        return self.qkv(self.norm(rows, self.input_norm))[..., : self.query_heads * self.head_dim]
+
     def project(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Keys before RoPE and values of memory rows: (B, P, d) -> two of (B, H_kv, P, hd)."""
         both = self.qkv(self.norm(rows, self.input_norm), self.query_heads * self.head_dim)

@@ -1,16 +1,20 @@
-"""The weight matrices of fused layers: as they are, or in four bits (NF4, arXiv 2305.14314) through bitsandbytes."""
+"""The weight matrices of fused layers: as they are, in eight bits, or in four (NF4, arXiv 2305.14314) through
+bitsandbytes."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from model.errors import ModelError
 from model.offline import without_kernels
 
-BLOCK = 64  # weights that share one scale
+BLOCK = 64  # weights that share one scale in NF4
+FEW = 4  # rows up to which the CPU multiplies eight bits as they are; for more it is faster to widen the matrix
 
 
 class Matrix(Protocol):
@@ -31,6 +35,29 @@ class Dense:
     def __call__(self, rows: Tensor, first: int = 0) -> Tensor:
         """Rows (..., in) -> (..., out - first)."""
         return F.linear(rows, self.weight[first:] if first else self.weight)
+
+
+class EightBit:
+    """A matrix in int8 with a scale for every output, made wide where many rows are multiplied.
+
+    One token at a time is bound by the bytes of the weights; torch's kernel for that wants rows in bf16.
+    """
+
+    def __init__(self, weight: Tensor) -> None:
+        wide = weight.float()
+        largest = wide.abs().amax(1).clamp_min(1e-30)
+        scales = (largest / 127).bfloat16()  # as the kernel reads them, so that codes are rounded once
+        codes = (wide / scales.float()[:, None]).round().clamp(-127, 127).to(torch.int8)
+        self.codes, self.scales = codes.contiguous(), scales.to(weight.dtype)
+        self.nbytes = self.codes.nbytes + self.scales.nbytes
+
+    def __call__(self, rows: Tensor, first: int = 0) -> Tensor:
+        """Rows (..., in) -> (..., out - first)."""
+        codes, scales = self.codes[first:], self.scales[first:]
+        if rows.device.type != "cpu" or rows.numel() > FEW * rows.shape[-1]:
+            return F.linear(rows, codes.to(rows.dtype)) * scales
+        narrow = rows.reshape(-1, rows.shape[-1]).bfloat16()
+        return torch._weight_int8pack_mm(narrow, codes, scales.bfloat16()).to(rows.dtype).view(*rows.shape[:-1], -1)
 
 
 class FourBit:
@@ -55,4 +82,17 @@ class FourBit:
         return self._multiply(F.pad(rows, self._padding), self.packed.t(), quant_state=self.state)[..., first:]
 
 
-FORMATS = {"dense": Dense, "nf4": FourBit}
+FORMATS: dict[str, Callable[[Tensor], Matrix]] = {"dense": Dense, "int8": EightBit, "nf4": FourBit}
+AUTO = "auto"
+
+
+def suited(weights: str, answering: bool, device: torch.device) -> str:
+    """The format that "auto" stands for: what answers on a CPU says one token after the other, faster in eight bits.
+
+    Raises ModelError for what is none.
+    """
+    if weights == AUTO:
+        return "int8" if answering and device.type == "cpu" else "dense"
+    if weights not in FORMATS:
+        raise ModelError(f"{weights!r} is no format of weights.", f"Give one of {AUTO}, {', '.join(FORMATS)}.")
+    return weights

@@ -18,6 +18,7 @@ from model.bare import BareLlama, LlamaSizes
 from model.config import MPlusConfig
 from model.fused import FusedLayer, Projector, laid_out, rotate, turns
 from model.layer_cache import GrowingLayer, LayerCache
+from model.matrices import Dense, EightBit, Matrix
 from model.retriever import Retriever
 
 if TYPE_CHECKING:
@@ -52,6 +53,8 @@ class MPlus(nn.Module):
         )
         self.lora_layers: list[nn.Module] = []
         self.fused: list[FusedLayer] = []
+        self.weights = "dense"  # the format of the layers' matrices
+        self.head: Matrix | None = None
         self.projector: Projector | None = None
         self.bos_prefix: list[KeysValues] = []
         self._frames: dict[tuple[int, int, torch.dtype], tuple[Tensor, Tensor, Tensor | None]] = {}
@@ -91,6 +94,12 @@ class MPlus(nn.Module):
         """(B, P, H_kv * hd) -> (B, H_kv, P, hd)."""
         return flat.unflatten(-1, (-1, self.config.head_dim)).transpose(1, 2)
 
+    def attention_query(self, index: int, hidden: Tensor) -> Tensor:
+        """What a layer's attention asks with, before RoPE: (B, n, d) -> (B, n, H * hd)."""
+        if self.fused:
+            return self.fused[index].queries(hidden)
+        return self.layer(index).self_attn.q_proj(self.normed(index, hidden))
+
     def query(self, index: int, hidden: Tensor) -> Tensor:
         """Retrieval queries of hidden states entering a layer: (B, n, d) -> (B, n, h)."""
         return self.retrievers[index].query(self.normed(index, hidden))
@@ -125,7 +134,9 @@ class MPlus(nn.Module):
     def logits(self, hidden: Tensor) -> Tensor:
         """Final norm and head: (..., d) -> (..., V)."""
         norm = self.llama.model.norm
-        return self.llama.lm_head(self.fused[0].norm(hidden, norm.weight) if self.fused else norm(hidden))
+        if self.head is None:
+            return self.llama.lm_head(norm(hidden))
+        return self.head(self.fused[0].norm(hidden, norm.weight))
 
     def start_rows(self, batch: int = 1) -> Tensor:
         """First context of a document: (L, B, K, d)."""
@@ -206,17 +217,28 @@ class MPlus(nn.Module):
             for layer in self.llama.model.layers
         ]
         self.to(place)
-        if not self.config.llama.tie_word_embeddings:
-            self.llama.lm_head.weight = nn.Parameter(laid_out(self.llama.lm_head.weight.detach()), requires_grad=False)
+        self.weights, self.head = weights, self._head(weights)
         if self.projector is not None:
             self.projector.to(place)
         self.bos_prefix = [self.project_layer(i, row[None]) for i, row in enumerate(self.bos_embedding)]
+
+    def _head(self, weights: str) -> Matrix:
+        """The head in a format of its own: one that is tied to the embeddings stays theirs, four bits are too few."""
+        linear, tied = self.llama.lm_head, self.config.llama.tie_word_embeddings
+        if weights == "int8" and not tied:
+            head = EightBit(linear.weight)
+            linear.weight = nn.Parameter(linear.weight.new_empty(0), requires_grad=False)
+            return head
+        if not tied:
+            linear.weight = nn.Parameter(laid_out(linear.weight.detach()), requires_grad=False)
+        return Dense(linear.weight)
 
     def weight_bytes(self) -> int:
         """Bytes of all weights, in the form in which they are kept."""
         inside = {id(p) for layer in self.llama.model.layers for p in layer.parameters() if p.ndim == 2}
         rest = sum(p.nbytes for p in self.parameters() if not self.fused or id(p) not in inside)
-        return rest + sum(layer.nbytes for layer in self.fused)
+        eight_bits = self.head.nbytes if isinstance(self.head, EightBit) else 0
+        return rest + eight_bits + sum(layer.nbytes for layer in self.fused)
 
     def _with_bos(self, index: int, prefix: KeysValues) -> KeysValues:
         if not self.config.bos_row:

@@ -170,7 +170,7 @@ class RawReader(Reader):
     def _queries(self, layer: int, hidden: Tensor) -> Tensor:
         """Queries before RoPE, the mean over the heads that share a key-value head: (1, n, d) -> (n, H_kv * hd)."""
         config = self.model.config
-        queries = self.model.layer(layer).self_attn.q_proj(self.model.normed(layer, hidden))[0]
+        queries = self.model.attention_query(layer, hidden)[0]
         return queries.unflatten(1, (config.llama.num_key_value_heads, -1, config.head_dim)).mean(2).flatten(1)
 
     def _best_blocks(self, scores: Tensor, end: int) -> Tensor:

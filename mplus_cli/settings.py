@@ -21,7 +21,7 @@ APPLICATION = "mplus"
 Origin = Literal["default", "file", "environment", "flag"]
 COLOURS = ("auto", "always", "never")
 DTYPES = ("auto", "bfloat16", "float32")
-WEIGHTS = ("dense", "nf4")
+WEIGHTS = ("auto", "dense", "int8", "nf4")
 MEMORY_DTYPES = ("auto", "bf16", "fp8", "int8", "int5", "int4")
 _DEVICE = re.compile(r"auto|cpu|cuda(:\d{1,3})?")
 _LIBRARY = re.compile(r"\w(?:[\w .-]{0,62}\w)?")
@@ -72,8 +72,8 @@ class Settings:
     dtype: str = "auto"
     """The numbers the model computes with: auto, bfloat16 or float32."""
 
-    weights: str = "dense"
-    """How the model's matrices are kept: dense, or nf4: four bits each (needs `mplus[nf4]`), for small GPUs."""
+    weights: str = "auto"
+    """The model's matrices: dense, int8, or nf4: four bits (needs `mplus[nf4]`); auto: int8 for answers on a CPU."""
 
     threads: int = 0
     """Processor threads for the model; 0 leaves it to torch. Part of what makes an ingest repeat byte for byte."""

@@ -25,6 +25,8 @@ from model.checkpoint import Checkpoint, load
 from model.errors import ModelError
 from model.evaluation.written import Written
 from model.generate import Memory, Reader, RetrievalTrace, Sampling, continue_from
+from model.matrices import AUTO
+from model.matrices import FORMATS as MATRICES
 from model.membership import Membership, ViewChunk, log_membership
 from model.memory import ReadRows, Rows, RowTable, as_stored, join
 from model.mplus import MPlus
@@ -98,18 +100,21 @@ class Document:
 class Subject:
     """The checkpoint that is measured, and the format of the rows that it writes.
 
-    plain: a Llama without memory training, which cannot write latent memory.
+    plain: a Llama without memory training, which cannot write latent memory. weights: how those that answer are kept.
     """
 
-    def __init__(self, folder: Path, device: str = "auto", dtype: str = "auto", row_format: str = "bf16") -> None:
+    def __init__(
+        self, folder: Path, device: str = "auto", dtype: str = "auto", row_format: str = "bf16", weights: str = "dense"
+    ) -> None:
         self.plain = is_plain(folder)
         self.row_format = "bf16" if self.plain else row_format
         self.checkpoint: Checkpoint = (
-            plain_llama(folder, device, dtype) if self.plain else load(folder, "read", device, dtype)
+            plain_llama(folder, device, dtype) if self.plain else load(folder, "read", device, dtype, weights)
         )
         self.model: MPlus = self.checkpoint.model
         self.config = self.model.config
-        self.writer = load(folder, "write", device, dtype).model if self.config.adapters else self.model
+        alike = self.config.adapters is None and self.model.weights == "dense"
+        self.writer = self.model if alike else load(folder, "write", device, dtype).model
         self.tokenizer = TextTokenizer.from_folder(folder)
         shipped = self.checkpoint.background_rows()
         self.background = None if shipped is None else as_stored(shipped)
@@ -269,6 +274,7 @@ def arguments(about: str | None, limit: int) -> argparse.ArgumentParser:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--dtype", default="auto")
     parser.add_argument("--memory-dtype", default=DEFAULT, choices=list(FORMATS), help="how rows are kept")
+    parser.add_argument("--weights", default=AUTO, choices=[AUTO, *MATRICES], help="how weights that answer are kept")
     return parser
 
 
@@ -296,7 +302,8 @@ def run(measure: Callable[[Subject, argparse.Namespace], None], options: argpars
     """Load the checkpoint and measure; what the user can mend is one line on standard error and exit code 2."""
     torch.set_num_threads(options.threads)
     try:
-        measure(Subject(options.checkpoint, options.device, options.dtype, options.memory_dtype), options)
+        subject = Subject(options.checkpoint, options.device, options.dtype, options.memory_dtype, options.weights)
+        measure(subject, options)
     except ModelError as error:
         print(f"{error.message} {error.remedy}".strip(), file=sys.stderr)
         raise SystemExit(2) from error

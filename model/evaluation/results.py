@@ -171,6 +171,7 @@ def _setting(run: Run) -> dict[str, tuple[str, str]]:
         "model": (str(about.get("fingerprint", model)), model),
         "dtype": (str(limits.get("dtype")), str(limits.get("dtype") or "")),
         "memory_dtype": (kept := str(limits.get("memory_dtype", "bf16")), f"rows in {kept}"),
+        "weights": (matrices := str(limits.get("weights", "dense")), f"weights {matrices}"),
         "rows": (str(rows), "" if rows is None else f"rows {rows}"),
         "passages": (f"{passages} of {tokens}", f"passages {passages}" + (f" of {tokens}" if tokens else "")),
         "offload": (str(limits.get("offload")), "offload" if limits.get("offload") else ""),

@@ -118,7 +118,7 @@ def load_engine(settings: Settings, role: Role, model: str | None = None) -> Eng
             torch.set_num_threads(settings.threads)
         if record.mode != RAW_KV:
             checkpoint = load(record.path, role, settings.device, settings.dtype, settings.weights)
-        elif settings.weights == "dense":
+        elif settings.weights in ("auto", "dense"):
             checkpoint = plain_llama(record.path, settings.device, settings.dtype)
         else:
             raise UsageError(

@@ -70,6 +70,9 @@ def generate(
     chunk_length: ChunkLength = None,
     prompt: Prompt = None,
     new: New = None,
+    weights: Annotated[
+        str | None, typer.Option("--weights", metavar="FORMAT", help="auto, dense, int8 or nf4; as the setting.")
+    ] = None,
     device: common.Device = None,
     dtype: common.Dtype = None,
     threads: Threads = None,
@@ -81,7 +84,7 @@ def generate(
 
     given = common.given(
         checkpoint=checkpoint, random=random, chunks=chunks, chunk_length=chunk_length, prompt=prompt, new=new,
-        device=device, dtype=dtype, threads=threads,
+        weights=weights, device=device, dtype=dtype, threads=threads,
     )  # fmt: skip
     listing.measured(model.bench.generate(**given), as_json)
 

@@ -80,7 +80,7 @@ def run(
         rmt=rmt,
     )  # fmt: skip
     folder = model_folder(chosen.model, common.places().models)
-    run_all(folder, chosen.device, chosen.dtype, wanted, chosen.memory_dtype)
+    run_all(folder, chosen.device, chosen.dtype, wanted, chosen.memory_dtype, chosen.weights)
     found = reports.build([out])
     if as_json:
         terminal.json_line(found.to_json())

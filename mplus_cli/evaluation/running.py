@@ -169,7 +169,9 @@ def tasks_for(data: Path, wanted: Sequence[str]) -> list[Task]:
 # ---------------------------------------------------------------------------------------------------------- running
 
 
-def run(folder: Path, device: str, dtype: str, wanted: Wanted, memory_dtype: str = "auto") -> None:
+def run(
+    folder: Path, device: str, dtype: str, wanted: Wanted, memory_dtype: str = "auto", weights: str = "auto"
+) -> None:
     """Every method by every task, with progress on stderr; raises Interrupted where Ctrl-C ended it."""
     chosen(wanted.methods, list(all_methods()), "method")
     tasks = tasks_for(wanted.data, wanted.tasks)
@@ -179,7 +181,7 @@ def run(folder: Path, device: str, dtype: str, wanted: Wanted, memory_dtype: str
     from model.plain import is_plain
 
     kept = row_format(RAW_KV if is_plain(folder) else LATENT, memory_dtype)
-    subject = Subject(folder, device, dtype, kept)
+    subject = Subject(folder, device, dtype, kept, weights)
     methods = methods_for(subject, wanted.methods, wanted.rmt)
     run_folder(wanted.out, about(subject, list(methods), tasks, wanted))
     with Interruption() as interruption:
@@ -217,7 +219,8 @@ def about(subject: Subject, methods: Sequence[str], tasks: Sequence[Task], wante
         "model": subject.config.name,
         "fingerprint": subject.checkpoint.fingerprint,
         "limits": wanted.settings(str(subject.model.dtype).removeprefix("torch."))
-        | ({"memory_dtype": subject.row_format} if subject.row_format != "bf16" else {}),
+        | ({"memory_dtype": subject.row_format} if subject.row_format != "bf16" else {})
+        | ({"weights": subject.model.weights} if subject.model.weights != "dense" else {}),
         "device": str(subject.model.device),
         "methods": list(dict.fromkeys([*before.get("methods", []), *methods])),
         "tasks": before.get("tasks", {}) | known,

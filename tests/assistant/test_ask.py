@@ -309,8 +309,9 @@ def test_what_a_limit_leaves_on_the_device_is_planned_from_the_rows_that_are_the
     session.close()
 
 
-def test_a_library_can_be_asked_with_weights_in_four_bits(library, model):
-    dense, small = (Session("novels", world.settings(model, weights=kind)) for kind in ("dense", "nf4"))
+@pytest.mark.parametrize("bits", ["int8", "nf4", "auto"])
+def test_a_library_can_be_asked_with_weights_in_few_bits(library, model, bits):
+    dense, small = (Session("novels", world.settings(model, weights=kind)) for kind in ("dense", bits))
     assert small.engine.model.weight_bytes() < dense.engine.model.weight_bytes()
     *_, answered = small.ask("Where does Anna live?", AskOptions(max_tokens=4))
     assert answered.answer.sources

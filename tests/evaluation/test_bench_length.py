@@ -9,8 +9,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from model.bench import flops, main, shape_config
+from model.bench import flops, main
 from model.bench_length import Shards, length, parse_lengths
+from model.bench_models import shape_config
 from model.errors import ModelError
 from model.row_sizes import FORMATS, MOST_CHUNKS_PER_SHARD, chunk_bytes, chunks_per_shard
 

@@ -12,7 +12,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from model.adapters import READ, WRITE
-from model.bench import random_checkpoint, shape_config
+from model.bench_models import random_checkpoint, shape_config
 from model.config import MPlusConfig
 from model.evaluation.common import Subject
 from model.evaluation.flops import (

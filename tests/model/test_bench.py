@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model.adapters import WRITE
-from model.bench import SHAPE_NAMES, main, shape_config
+from model.bench import main
+from model.bench_models import SHAPE_NAMES, shape_config
 from model.errors import ModelError
 from model.writing import write_chunks
 from tests.model.tiny import tiny_model, tokens

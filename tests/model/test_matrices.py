@@ -1,4 +1,4 @@
-"""Laws of four-bit weights: a quarter of the bytes, nearly the same layer; without bitsandbytes, a sentence."""
+"""Laws of weights in few bits: fewer bytes, nearly the same layer; without bitsandbytes, a sentence."""
 
 import builtins
 import os
@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from model.errors import ModelError
-from model.matrices import Dense, FourBit
+from model.matrices import AUTO, FEW, Dense, EightBit, FourBit, suited
 from tests.model.tiny import tiny_model, tokens, write_chunks
 
 ROOT = Path(__file__).parents[2]
@@ -21,6 +21,35 @@ def test_a_dense_matrix_gives_the_outputs_from_a_number_on() -> None:
     matrix = Dense(weight)
     assert torch.allclose(matrix(rows, 2), matrix(rows)[:, 2:], atol=1e-6)
     assert matrix.nbytes == weight.nbytes
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_eight_bits_are_near_the_weights_and_take_a_byte_each(dtype: torch.dtype) -> None:
+    weight, rows = torch.randn(128, 256, dtype=dtype), torch.randn(3 * FEW, 256, dtype=dtype)
+    dense, small = Dense(weight), EightBit(weight)
+    assert (small(rows) - dense(rows)).float().norm() < 0.01 * dense(rows).float().norm()
+    assert small(rows).dtype == dtype
+    assert small.nbytes == 128 * (256 + dtype.itemsize)
+
+
+@pytest.mark.parametrize("count", [1, FEW, FEW + 1])
+def test_a_row_alone_is_multiplied_as_it_is_among_many(count: int) -> None:
+    matrix, rows = EightBit(torch.randn(96, 64).t().contiguous().t()), torch.randn(1, 2 * FEW, 64)
+    torch.testing.assert_close(matrix(rows[:, :count]), matrix(rows)[:, :count], atol=0.15, rtol=0.01)
+    assert torch.equal(matrix(rows[:, :count], 40), matrix(rows[:, :count])[..., 40:])
+
+
+def test_a_matrix_of_nothing_is_nothing_in_eight_bits() -> None:
+    assert torch.equal(EightBit(torch.zeros(8, 16))(torch.randn(1, 16)), torch.zeros(1, 8))
+
+
+def test_only_what_answers_on_a_cpu_is_kept_in_eight_bits_unasked() -> None:
+    here, there = torch.device("cpu"), torch.device("cuda")
+    assert suited(AUTO, True, here) == "int8"
+    assert {suited(AUTO, False, here), suited(AUTO, True, there)} == {"dense"}
+    assert suited("nf4", True, here) == "nf4"
+    with pytest.raises(ModelError, match="int3"):
+        suited("int3", True, here)
 
 
 def test_four_bits_are_near_the_weights_and_take_an_eighth_of_float32() -> None:
@@ -59,6 +88,26 @@ def test_a_model_in_four_bits_keeps_no_wide_matrix_and_writes_the_rows_of_what_i
     one, other = (torch.stack(write_chunks(model, [8, 8])) for model in (dense, small))
     assert (one - other).norm() < 0.02 * one.norm()
     assert (one - before).norm() > 0.02 * one.norm()
+
+
+def test_a_model_in_eight_bits_keeps_no_wide_matrix_and_says_nearly_the_same() -> None:
+    dense, small = tiny_model(adapters=True), tiny_model(adapters=True)
+    dense.specialise("read")
+    small.specialise("read", "int8")
+    assert small.weights == "int8"
+    inside = [part for layer in small.llama.model.layers for part in layer.parameters() if part.ndim == 2]
+    assert not any(part.numel() for part in [*inside, small.llama.lm_head.weight])
+    assert small.weight_bytes() < 0.6 * dense.weight_bytes()
+    one, other = (
+        model.logits(model.read(tokens(12), lambda layer, hidden, model=model: model.project_layer(layer, hidden)))
+        for model in (dense, small)
+    )
+    assert (one - other).norm() < 0.06 * one.norm()
+    entering = torch.randn(1, 12, 32)
+    wanted = tiny_model(adapters=True).layer(1).self_attn.q_proj
+    assert dense.attention_query(1, entering).shape == (1, 12, wanted.out_features)
+    one, other = (model.attention_query(1, entering) for model in (dense, small))
+    assert (one - other).norm() < 0.03 * one.norm()
 
 
 def test_weight_bytes_are_those_of_the_parameters_fused_or_not() -> None:

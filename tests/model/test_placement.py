@@ -136,7 +136,7 @@ def test_the_needs_are_the_bytes_that_a_reader_holds() -> None:
 
 def test_the_published_shape_fits_what_the_paper_says_and_less() -> None:
     """Llama-3.1-8B, 128,000 tokens read, bf16: sizes by arithmetic."""
-    from model.bench import shape_config
+    from model.bench_models import shape_config
 
     config = shape_config("8b")
     needed = needs_of(config, 16_060_522_496, 128_000 // 512 * 256, width=2, tokens=128)

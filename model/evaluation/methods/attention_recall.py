@@ -18,7 +18,7 @@ def mean_query(model: MPlus, layer: int, hidden: Tensor) -> Tensor:
     The mean of its queries, before RoPE, over tokens and over the query heads that share a key-value head. Scores
     q . k are linear in q, so the mean of a row's scores is the score of the mean.
     """
-    queries = model.layer(layer).self_attn.q_proj(model.normed(layer, hidden))[0]
+    queries = model.attention_query(layer, hidden)[0]
     return queries.mean(0).unflatten(0, (model.config.llama.num_key_value_heads, -1, model.config.head_dim)).mean(1)
 
 

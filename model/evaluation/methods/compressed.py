@@ -44,7 +44,7 @@ def attention_votes(model: MPlus, layer: int, entering: Tensor, keys: Tensor, la
 
 def _queries(model: MPlus, layer: int, entering: Tensor, end: int) -> Tensor:
     """Rotated queries of hidden states (1, n, d) whose last stands at position end - 1: (H_kv, g, n, hd)."""
-    flat = model.layer(layer).self_attn.q_proj(model.normed(layer, entering))
+    flat = model.attention_query(layer, entering)
     positions = torch.arange(end - entering.shape[1], end, device=entering.device)
     turned = rotate(model.as_heads(flat), *model.rotary(positions, entering))
     return turned[0].unflatten(0, (model.config.llama.num_key_value_heads, -1))
