@@ -14,6 +14,8 @@ MplusError (1)
 The message says what happened in one line; `remedy` says what to do about it.
 """
 
+TERMINATED = 143  # the exit code of what SIGTERM ended
+
 
 class MplusError(Exception):
     """Root of all errors that are shown to a person as one line and a remedy."""

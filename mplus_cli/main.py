@@ -20,7 +20,7 @@ from typer.core import TyperGroup
 
 from mplus_cli import terminal
 from mplus_cli.commands.common import CONTEXT
-from mplus_cli.errors import MplusError
+from mplus_cli.errors import TERMINATED, MplusError
 from mplus_cli.failures import as_mplus_error
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ COMMANDS = (  # in the order of a first day with mplus
 GLOBAL_FLAGS = ("--no-color", "--offline", "--debug", "--quiet", "--verbose", "-q", "-v")
 COMPLETE_VARIABLE = "_MPLUS_COMPLETE"
 LEAST_HELP = 50  # cells that typer gives help even where the terminal has fewer
-BROKEN_PIPE, TERMINATED = 141, 143
+BROKEN_PIPE = 141
 
 
 class LazyCommands(MutableMapping[str, Any]):

@@ -6,7 +6,7 @@ import re
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from mplus_cli import layout, terminal
 from mplus_cli.events import (
@@ -339,29 +339,3 @@ def ranked(events: Iterable[NextEvent], as_json: bool) -> Ranked:
             terminal.out(shown_place(source), style="cyan", indent=10)
     sources(result.sources)
     return result
-
-
-# -------------------------------------------------------------------------------------------------------------- train
-
-
-class TrainingStep(Protocol):
-    """What is needed of a training step: its number, its losses by name, the seconds it took."""
-
-    @property
-    def number(self) -> int: ...
-    @property
-    def losses(self) -> dict[str, float]: ...
-    @property
-    def seconds(self) -> float: ...
-
-
-def training(steps: Iterable[TrainingStep], as_json: bool) -> None:
-    """Show training steps: each as JSON, or a line on stderr every few seconds."""
-    shown = -PLAIN_SECONDS
-    for step in steps:
-        if as_json:
-            terminal.json_line({"step": step.number, "losses": step.losses, "seconds": step.seconds})
-        elif time.monotonic() - shown >= (5.0 if terminal.is_animated() else PLAIN_SECONDS):
-            shown = time.monotonic()
-            losses = ", ".join(f"{name} {value:.3f}" for name, value in step.losses.items())
-            terminal.say(f"step {step.number:,}: {losses} ({duration(step.seconds)} a step)")

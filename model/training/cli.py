@@ -22,11 +22,13 @@ from model.training.pretrained import train_on_base
 from model.training.pretrained_stages import has_base
 from model.training.probe import Probe
 from model.training.questions import read_questions
+from model.training.saves import kept, state_folder
 from model.training.stages import Plan, Stage, read_plan
 from model.training.start import initialise, log_frequencies
 from model.training.tokenizer import documents, train_tokenizer
 
 TOKENIZER, ALL = "tokenizer", "all"
+TOKENIZER_FILE = "tokenizer.json"
 FINISHED = "model"  # folder of the checkpoint that the last stage of «all» leaves
 FREQUENCY_SAMPLE = 5_000_000  # tokens counted for the first weights
 
@@ -48,23 +50,26 @@ def train(
     *,
     resume: bool = False,
     start: Path | None = None,
+    base: Path | None = None,
     threads: int | None = None,
     validate: Validate | None = None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[Step]:
-    """Run one stage of a plan; yields its steps. `start`: the run folder of the stage before.
+    """Run one stage of a plan; yields its steps. `start`: the run folder of the stage before; `base`: see there.
 
     `validate`: what a run measures of itself on the way (planted facts, `model.training.probe`, if none is named).
     A configuration with a [base] trains adapters on that base, see `model.training.pretrained`.
 
-    Raises TrainingError for folders without text, unknown settings, checkpoints of another shape and full disks.
+    Raises TrainingError for folders without text or questions, unknown settings, runs that are there already,
+    checkpoints of another shape and full disks.
     """
     if threads:
         torch.set_num_threads(threads)
     if has_base(config):
         yield from train_on_base(
-            stage, config, sources.text, sources.work, out, resume=resume, start=start, validate=validate, stop=stop
-        )
+            stage, config, sources.text, sources.work, out,
+            base=base, resume=resume, start=start, validate=validate, stop=stop,
+        )  # fmt: skip
         return
     plan = read_plan(config)
     if stage == TOKENIZER:
@@ -91,7 +96,9 @@ def train_all(
     stop: Callable[[], bool],
 ) -> Iterator[Step]:
     """The tokenizer, then every stage of the plan in a folder of its own, then the checkpoint in out/model."""
-    if not (sources.work / "tokenizer.json").exists():
+    for stage in plan.stages.values():  # before the first of them takes an hour
+        wants_questions(stage, sources)
+    if not (sources.work / TOKENIZER_FILE).exists():
         make_tokenizer(plan, sources, out)
     for name, stage in plan.stages.items():
         run = prepare(plan, stage, out / name, sources, resume, start)
@@ -105,7 +112,10 @@ def train_all(
 
 def prepare(plan: Plan, stage: Stage, out: Path, sources: Sources, resume: bool, start: Path | None) -> Run:
     """A run of a stage, with data at hand and weights loaded."""
-    words = Words(sources.work / "tokenizer.json")
+    wants_questions(stage, sources)
+    if not resume and state_folder(out) is not None:
+        raise TrainingError(f"{out} holds a run already", "add --resume to go on with it, or name another --out")
+    words = Words(sources.work / TOKENIZER_FILE)
     corpus = tokenise(
         sources.text,
         words,
@@ -121,8 +131,11 @@ def prepare(plan: Plan, stage: Stage, out: Path, sources: Sources, resume: bool,
     if in_bfloat16(stage):
         use_grouped_attention(model)
     run = Run(out, model, Mixture(stage, words, corpus, questions, shape.config().chunk_tokens))
-    out.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(sources.work / "tokenizer.json", out / "tokenizer.json")
+    if start is not None:
+        same_tokenizer(start, sources.work)
+    with kept("the run"):
+        out.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(sources.work / TOKENIZER_FILE, out / TOKENIZER_FILE)
     if resume and run.resume():
         return run
     if start is not None and not Run(start, model, run.mixture).resume(weights_only=True):
@@ -130,6 +143,19 @@ def prepare(plan: Plan, stage: Stage, out: Path, sources: Sources, resume: bool,
     if stage.lexical:
         begin_searching(model, corpus, stage.seed, layers=stage.lexical_layers)
     return run
+
+
+def wants_questions(stage: Stage, sources: Sources) -> None:
+    """Raises TrainingError for a stage that asks about passages where no folder of questions is named."""
+    if stage.asks and sources.questions is None:
+        raise TrainingError("this stage asks questions about passages", "name a folder of them with --questions")
+
+
+def same_tokenizer(start: Path, work: Path) -> None:
+    """Raises TrainingError where a run has other tokens than those at hand."""
+    before = start / TOKENIZER_FILE
+    if before.is_file() and before.read_bytes() != (work / TOKENIZER_FILE).read_bytes():
+        raise TrainingError(f"{start} was trained with another tokenizer", f"put its {TOKENIZER_FILE} into {work}")
 
 
 def make_tokenizer(plan: Plan, sources: Sources, out: Path) -> None:
@@ -147,5 +173,6 @@ def make_tokenizer(plan: Plan, sources: Sources, out: Path) -> None:
         for one in read_questions(sources.questions, limit=4000) if sources.questions else []:
             yield f"{one.passage}\nQuestion: {one.question} Answer: {one.answers[0]}\n"
 
-    out.mkdir(parents=True, exist_ok=True)
-    train_tokenizer(sample(), plan.shape.vocabulary, sources.work / "tokenizer.json")
+    with kept("the tokenizer"):
+        out.mkdir(parents=True, exist_ok=True)
+        train_tokenizer(sample(), plan.shape.vocabulary, sources.work / TOKENIZER_FILE)

@@ -6,6 +6,7 @@ sees the same batches as an unbroken one.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import random
 from collections.abc import Iterable, Sequence
@@ -19,6 +20,7 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from model.errors import ModelError
+from model.training.saves import kept
 from model.training.tokenizer import documents, plain
 
 Span = tuple[int, int]
@@ -84,11 +86,14 @@ def read_corpus(cache: Path) -> Corpus:
 
 
 def tokenise(folder: Path, words: Words, cache: Path, pattern: str, limit: int) -> Corpus:
-    """Tokenise the documents of a folder into `cache` (once), at most about `limit` tokens.
+    """Tokenise the documents of a folder into `cache` (once for these files and words), at most about `limit` tokens.
 
-    Raises ModelError where the folder has no text.
+    Raises ModelError where the folder has no text, TrainingError on a full disk.
     """
-    if not cache.with_suffix(".json").exists():
+    about = cache.with_suffix(".json")
+    source = source_of(folder, words, pattern, limit)
+    if not about.exists() or json.loads(about.read_text(encoding="utf-8")).get("source") != source:
+        about.unlink(missing_ok=True)
         arrays, bounds, titles = [], [0], []
         for document in documents(folder, pattern):
             arrays.append(np.array(words.encode(plain(str(document["text"]))), np.uint16))
@@ -98,10 +103,18 @@ def tokenise(folder: Path, words: Words, cache: Path, pattern: str, limit: int) 
                 break
         if bounds[-1] == 0:
             raise ModelError(f"the documents of {folder} are empty", "name a folder with text in it")
-        cache.parent.mkdir(parents=True, exist_ok=True)
-        np.concatenate(arrays).tofile(cache)
-        cache.with_suffix(".json").write_text(json.dumps({"starts": bounds, "titles": titles}), encoding="utf-8")
+        with kept("the tokens"):
+            cache.parent.mkdir(parents=True, exist_ok=True)
+            cache.write_bytes(np.concatenate(arrays).data)
+            about.write_text(json.dumps({"source": source, "starts": bounds, "titles": titles}), encoding="utf-8")
     return read_corpus(cache)
+
+
+def source_of(folder: Path, words: Words, pattern: str, limit: int) -> str:
+    """A name for what is tokenised: names and sizes of the files, and the tokenizer."""
+    files = sorted((file.name, file.stat().st_size) for file in folder.glob(pattern))
+    told = json.dumps([files, pattern, limit]) + words.tokenizer.to_str()
+    return hashlib.sha256(told.encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,19 +10,20 @@ import torch
 
 from model.checkpoint import load, save
 from model.errors import TrainingError
-from model.training.saves import state_folder
+from model.training.saves import kept, state_folder
 
 
 def export(run: Path, out: Path) -> Path:
     """Write config.json, model.safetensors (bf16) and tokenizer.json of a run's last save to `out`.
 
-    Raises TrainingError where the run has no save.
+    Raises TrainingError where the run has no save, or the disk is full.
     """
     state = state_folder(run)
     if state is None:
         raise TrainingError(f"{run} holds no saved run", "name the folder that `mplus train` wrote to")
-    save(load(state, device="cpu", dtype="float32").model, out, torch.bfloat16)
-    shutil.copyfile(run / "tokenizer.json", out / "tokenizer.json")
+    with kept("the checkpoint"):
+        save(load(state, device="cpu", dtype="float32").model, out, torch.bfloat16)
+        shutil.copyfile(run / "tokenizer.json", out / "tokenizer.json")
     return out
 
 

@@ -46,6 +46,7 @@ class Step:
     number: int
     losses: dict[str, float]
     seconds: float
+    steps: int  # of its stage
 
 
 def rate_at(stage: Stage, step: int) -> float:
@@ -216,14 +217,18 @@ class Run:
         self.step = 0
 
     def train(self, validate: Validate | None = None, stop: Callable[[], bool] = lambda: False) -> Iterator[Step]:
-        """Train up to the stage's last step; yields each step. Saves on the way, at the end and on interruption."""
+        """Train up to the stage's last step; yields each step. Saves on the way, at the end and where it is left.
+
+        Raises TrainingError on a full disk.
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder / "stage.json").write_text(json.dumps(as_dict(self.stage), indent=1), encoding="utf-8")
         self.model.train()
         try:
             while self.step < self.stage.steps and not stop():
                 done = self._one()
-                if self.step % self.stage.validate_every == 0 and validate is not None:
+                last = self.step == self.stage.steps
+                if validate is not None and (last or self.step % self.stage.validate_every == 0):
                     self.model.eval()
                     done.losses.update(validate(self.model))
                     self.model.train()
@@ -231,8 +236,10 @@ class Run:
                 if self.step % self.stage.save_every == 0:
                     self.save()
                 yield done
-        finally:
+        except GeneratorExit:  # left between two steps; inside of one the weights would be half a step ahead
             self.save()
+            raise
+        self.save()
 
     def _one(self) -> Step:
         started = time.perf_counter()
@@ -250,8 +257,10 @@ class Run:
         if torch.isfinite(norm):  # a step with a gradient that is not a number would destroy the weights
             self.optimizer.step()
         self.step += 1
+        if not torch.isfinite(parts.get("found", loss)):  # no row was to be found: no loss either
+            parts = {name: part for name, part in parts.items() if name not in ("found", "search")}
         values = {"loss": loss.item(), "gradient": norm.item()} | {k: v.item() for k, v in parts.items()}
-        return Step(self.step, values, time.perf_counter() - started)
+        return Step(self.step, values, time.perf_counter() - started, self.stage.steps)
 
     def _log(self, done: Step) -> None:
         line = {"step": done.number, "seconds": round(done.seconds, 3)}

@@ -106,11 +106,11 @@ class Searcher:
         bank, liked = best_rows(queries, others, mask, HARD) if len(others) else (none.long(), none)
         scores = row_scores(queries, own, mask)
         hard = picked_scores(queries, others[bank], mask)
-        return Scored(torch.cat([scores, hard], 1), bank, self._recalled(liked))
+        return Scored(torch.cat([scores, hard], 1), bank, self._recalled(layer, liked))
 
-    def _recalled(self, liked: Tensor) -> tuple[Tensor, Tensor]:
+    def _recalled(self, layer: int, liked: Tensor) -> tuple[Tensor, Tensor]:
         """The rows of the bank that may be recalled, by their scores (Q, M): numbers (Q, R), ascending; scores."""
-        lifted = spread(liked, self.model.config.neighbours)
+        lifted = spread(liked, self.model.config.reach(layer))
         found = lifted.topk(min(self.model.config.recall_rows, lifted.shape[1]), 1).indices.sort(1).values
         return found, lifted.gather(1, found)
 
@@ -218,7 +218,7 @@ def full_memory(
     def prefix_of(layer: int, hidden: Tensor) -> KeysValues:
         scored = searcher.learn(layer, hidden, mask, targets)
         dropped = life.dropped[layer][owner]
-        own = dropped, lifted(scored.scores.detach()[:, :total], dropped)
+        own = dropped, lifted(layer, scored.scores.detach()[:, :total], dropped)
         bank = total + scored.recalled[0], scored.recalled[1]
         candidates, liked = (
             torch.cat(both, 1) for both in (zip(bank, own, strict=True) if old else zip(own, bank, strict=True))
@@ -229,11 +229,11 @@ def full_memory(
         pointers.watch(model, layer, hidden, picked.keys, index)
         return picked
 
-    def lifted(scores: Tensor, long_term: Tensor) -> Tensor:
+    def lifted(layer: int, scores: Tensor, long_term: Tensor) -> Tensor:
         """Scores (P, m) of long-term rows (P, m), as those beside them in their chunks lift them."""
         open_ = torch.full_like(scores, -1.0).scatter_(1, long_term, scores.gather(1, long_term))
         chunks = open_.unflatten(1, (-1, model.config.memory_rows))
-        return spread(chunks, model.config.neighbours).flatten(1).gather(1, long_term)
+        return spread(chunks, model.config.reach(layer)).flatten(1).gather(1, long_term)
 
     def table_of(layer: int) -> KeysValues:
         table = model.project_layer(layer, rows[layer].flatten(0, 1)[None])

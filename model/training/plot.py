@@ -17,7 +17,7 @@ from model.errors import TrainingError
 Points = list[tuple[int, float]]
 PANELS = (
     ("answers, language (nats a token)", ("needle", "memory question", "cloze", "repeat", "language")),
-    ("retriever and attention (nats)", ("search", "pointing")),
+    ("retriever and attention (nats)", ("search", "pointing", "retriever")),
     ("rows found, exact match (share)", ("found", "exact")),
 )
 
@@ -30,9 +30,10 @@ def read_logs(runs: Sequence[Path]) -> list[dict[str, float]]:
         if not file.is_file():
             raise TrainingError(f"{run} has no log.jsonl", "name the folder of a run")
         before = int(lines[-1]["step"]) if lines else 0
-        for text in file.read_text("utf-8").splitlines():
-            line = json.loads(text)
-            lines.append(line | {"step": line["step"] + before})
+        steps = {line["step"]: line for line in map(json.loads, file.read_text("utf-8").splitlines())}
+        lines += [
+            steps[number] | {"step": number + before} for number in sorted(steps)
+        ]  # a step done again counts once
     return lines
 
 
@@ -45,6 +46,11 @@ def curve(lines: Sequence[dict[str, float]], key: str, window: int) -> Points:
     return [(part[-1][0], sum(value for _, value in part) / len(part)) for part in parts]
 
 
+def belongs(key: str, wanted: Sequence[str]) -> bool:
+    """Whether a panel shows a quantity: by its name, that behind its task ("cat: language"), or as an "exact ..."."""
+    return key.rpartition(": ")[2] in wanted or (key.startswith("exact") and "exact" in wanted)
+
+
 def draw(lines: Sequence[dict[str, float]], out: Path, window: int = 50) -> None:
     """Write the picture; its format is that of the file's name."""
     import matplotlib
@@ -55,9 +61,7 @@ def draw(lines: Sequence[dict[str, float]], out: Path, window: int = 50) -> None
     known = sorted({key for line in lines for key in line})
     figure, places = pyplot.subplots(1, len(PANELS), figsize=(15, 4.2), layout="constrained")
     for place, (title, wanted) in zip(places, PANELS, strict=True):
-        for key in (
-            one for one in known if one in wanted or (one.partition(" ")[0] in wanted and one.startswith("exact"))
-        ):
+        for key in (one for one in known if belongs(one, wanted)):
             points = curve(lines, key, window)
             place.plot(*zip(*points, strict=True), label=key, linewidth=1.5, marker="." if len(points) < 20 else None)
         place.set(title=title, xlabel="step")

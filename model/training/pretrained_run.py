@@ -94,7 +94,7 @@ class PretrainedRun:
             self.optimizer.step()
         self.step += 1
         values = {"loss": loss, "gradient": norm, **{f"{task}: {name}": part for name, part in parts.items()}}
-        return Step(self.step, self._means(values), time.perf_counter() - started)
+        return Step(self.step, self._means(values), time.perf_counter() - started, self.stage.steps)
 
     def _means(self, values: dict[str, Tensor]) -> dict[str, float]:
         some = [value.detach().float().reshape(1).clone() for value in values.values()]

@@ -107,7 +107,7 @@ class Training:
             self.optimizer.step()
         self.step += 1
         values = {"loss": loss.item(), "gradient": norm.item()} | {key: one.item() for key, one in parts.items()}
-        return Step(self.step, values, time.perf_counter() - started)
+        return Step(self.step, values, time.perf_counter() - started, stage.steps)
 
     def save(self) -> None:
         """Write state and weights beside the old ones and put them in their place. Raises TrainingError."""

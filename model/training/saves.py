@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,16 @@ from model.mplus import MPlus
 
 STATE, NEW, OLD = "state", "state.new", "state.old"
 MOMENTS = ("step", "exp_avg", "exp_avg_sq")
+HEADS = ("num_attention_heads", "num_key_value_heads", "head_dim")  # matrices of equal size may hold other heads
+
+
+@contextmanager
+def kept(what: str, remedy: str = "free some disk space") -> Iterator[None]:
+    """Raises TrainingError where something cannot be written."""
+    try:
+        yield
+    except (OSError, SafetensorError) as fault:
+        raise TrainingError(f"{what} could not be saved: {fault}", remedy) from fault
 
 
 def write_state(
@@ -25,19 +37,18 @@ def write_state(
 ) -> Path:
     """Write weights (float32), optimizer, step and bank to folder/state. Raises TrainingError on a full disk."""
     new = folder / NEW
+    remedy = "free some disk space and go on with --resume; the save before it is whole"
+    shutil.rmtree(new, ignore_errors=True)
     try:
+        with kept(f"the state of step {step}", remedy):
+            save(model, new, torch.float32)
+            save_file(optimizer_tensors(optimizer), new / "optimizer.tensors")
+            save_file(bank, new / "bank.tensors")
+            (new / "step.json").write_text(json.dumps({"step": step}), encoding="utf-8")
+            put_in_place(folder)
+    except TrainingError:
         shutil.rmtree(new, ignore_errors=True)
-        save(model, new, torch.float32)
-        save_file(optimizer_tensors(optimizer), new / "optimizer.tensors")
-        save_file(bank, new / "bank.tensors")
-        (new / "step.json").write_text(json.dumps({"step": step}), encoding="utf-8")
-        put_in_place(folder)
-    except (OSError, SafetensorError) as fault:
-        shutil.rmtree(new, ignore_errors=True)
-        raise TrainingError(
-            f"the state of step {step} could not be saved: {fault}",
-            "free some disk space and go on with --resume; the save before it is whole",
-        ) from fault
+        raise
     return folder / STATE
 
 
@@ -102,15 +113,16 @@ def read_weights(state: Path, model: MPlus) -> None:
     """
     from model.checkpoint import load
 
-    found = load(state, device="cpu", dtype="float32").model.state_dict()
-    ours = model.state_dict()
+    before = load(state, device="cpu", dtype="float32").model
+    found, ours = before.state_dict(), model.state_dict()
     found["start_memory"] = found["start_memory"][:, -ours["start_memory"].shape[1] :]
-    for name, tensor in ours.items():
-        if name not in found or found[name].shape != tensor.shape:
-            raise TrainingError(
-                f"the checkpoint in {state.parent.name} has another shape than the configuration ({name})",
-                "start from a checkpoint of the same shape, or change [model] in the configuration",
-            )
+    heads = [name for name in HEADS if getattr(before.config.llama, name) != getattr(model.config.llama, name)]
+    differing = [name for name, tensor in ours.items() if name not in found or found[name].shape != tensor.shape]
+    for name in [*heads, *differing]:
+        raise TrainingError(
+            f"the checkpoint in {state.parent.name} has another shape than the configuration ({name})",
+            "start from a checkpoint of the same shape, or change [model] in the configuration",
+        )
     with torch.no_grad():
         for name, tensor in ours.items():
             tensor.copy_(found[name])

@@ -16,6 +16,7 @@ KINDS = (
     "repeat", "text repeat", "needle", "cloze", "memory question", "continuation",
     "prompt question", "prompt cloze", "prompt needle",
 )  # fmt: skip
+ASKED_OF_PASSAGES = ("memory question", "prompt question")  # kinds that are made of question files
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,8 @@ class Shape:
     neighbours: int = 0  # rows on either side that a recalled row brings
     window: int = 1024
     tied: bool = False  # one matrix for embeddings and head
+    citing_layers: tuple[int, ...] = ()  # whose retriever ranks chunks for sources; none named: all
+    hold_back: bool = False  # whether the model's own words are the answer only where the text supports them
     name: str = "embedded"
 
     def config(self) -> MPlusConfig:
@@ -58,6 +61,7 @@ class Shape:
             pad_token_id=0,
             attn_implementation="sdpa",
         )
+        extra = {"citing_layers": list(self.citing_layers), "hold_back": self.hold_back}
         return MPlusConfig(
             llama=llama,
             memory_rows=self.rows,
@@ -69,6 +73,7 @@ class Shape:
             start_rows=True,
             neighbours=self.neighbours,
             name=self.name,
+            extra={name: value for name, value in extra.items() if value},
         )
 
 
@@ -129,6 +134,12 @@ class Stage:
         for kind in (*self.mixture, *self.long_mixture):
             if kind not in KINDS:
                 raise TrainingError(f"no episodes of kind «{kind}»", f"kinds are: {', '.join(KINDS)}")
+
+    @property
+    def asks(self) -> bool:
+        """Whether question files are wanted."""
+        drawn = [self.mixture, *([self.long_mixture] if self.long_share else [])]
+        return any(some.get(kind, 0) > 0 for some in drawn for kind in ASKED_OF_PASSAGES)
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,8 @@ def documents(folder: Path, pattern: str = "*.jsonl*") -> Iterator[dict[str, obj
     files = sorted(p for p in folder.glob(pattern) if p.is_file()) if folder.is_dir() else []
     if not files:
         raise ModelError(
-            f"no text in {folder}", "name a folder with .jsonl or .jsonl.xz files, one object with «text» a line"
+            f"no text in {folder}: no file is called {pattern}",
+            "name a folder with .jsonl or .jsonl.xz files, one object with «text» a line, or another data.pattern",
         )
     for file in files:
         yield from json_lines(file)
@@ -75,4 +76,4 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int, out: Path) -> None:
     )
     tokenizer.train_from_iterator(sample, trainer)
     out.parent.mkdir(parents=True, exist_ok=True)
-    tokenizer.save(str(out))
+    out.write_text(tokenizer.to_str(pretty=True), encoding="utf-8")

@@ -56,11 +56,22 @@ def test_tokenised_text_is_the_text(words: Words, corpus: Corpus, text_folder: P
 
 
 def test_tokenising_twice_reads_the_cache(words: Words, text_folder: Path, tmp_path: Path) -> None:
-    one = tokenise(text_folder, words, tmp_path / "text.u16", "*.jsonl*", 10**6)
-    (tmp_path / "nowhere").mkdir()
-    two = tokenise(tmp_path / "nowhere", words, tmp_path / "text.u16", "*.jsonl*", 10**6)
+    cache = tmp_path / "text.u16"
+    one = tokenise(text_folder, words, cache, "*.jsonl*", 10**6)
+    before = cache.stat().st_mtime_ns
+    two = tokenise(text_folder, words, cache, "*.jsonl*", 10**6)
     assert (one.tokens == two.tokens).all()
-    assert len(read_corpus(tmp_path / "text.u16").bounds) == len(one.bounds)
+    assert cache.stat().st_mtime_ns == before
+    assert len(read_corpus(cache).bounds) == len(one.bounds)
+
+
+def test_other_files_or_limits_are_tokenised_anew(words: Words, text_folder: Path, tmp_path: Path) -> None:
+    cache, other = tmp_path / "text.u16", tmp_path / "other"
+    whole = len(tokenise(text_folder, words, cache, "*.jsonl*", 10**6).tokens)
+    assert len(tokenise(text_folder, words, cache, "*.jsonl*", 10).tokens) < whole
+    other.mkdir()
+    (other / "books.jsonl").write_text('{"text": "The king hid."}\n', encoding="utf-8")
+    assert words.decode(tokenise(other, words, cache, "*.jsonl*", 10**6).tokens.tolist()) == "The king hid."
 
 
 def test_one_type_episode_has_one_kind_of_fact_and_different_people() -> None:

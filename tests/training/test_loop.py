@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -142,6 +144,71 @@ def test_checkpoint_of_another_shape_is_refused(tmp_path: Path, sources: Sources
         prepare(wide, stage, tmp_path / "wide", sources, False, tmp_path / "small")
 
 
+def test_heads_of_another_size_are_another_shape(tmp_path: Path, sources: Sources) -> None:
+    list(new_run(tmp_path / "one", sources, steps=1).train())
+    stage = tiny_stage(steps=1)
+    other = Plan(replace(SHAPE, heads=4, key_value_heads=2, head=8), {"tiny": stage}, {})
+    with pytest.raises(TrainingError, match=r"another shape.*num_attention_heads"):
+        prepare(other, stage, tmp_path / "other", sources, False, tmp_path / "one")
+
+
+def test_a_run_that_is_there_is_not_begun_anew(tmp_path: Path, sources: Sources) -> None:
+    list(new_run(tmp_path / "run", sources, steps=1).train())
+    with pytest.raises(TrainingError, match="holds a run already") as refused:
+        new_run(tmp_path / "run", sources, steps=1)
+    assert "--resume" in refused.value.remedy
+    assert new_run(tmp_path / "run", sources, resume=True, steps=1).step == 1
+
+
+def test_a_fault_within_a_step_keeps_the_save_before(
+    tmp_path: Path, sources: Sources, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = new_run(tmp_path / "run", sources, save_every=2)
+    steps = run.train()
+    for _ in range(3):
+        next(steps)
+    before = (tmp_path / "run" / "state" / "model.safetensors").read_bytes()
+
+    def half(*_: object) -> None:
+        with torch.no_grad():
+            run.model.bos_embedding.fill_(7.0)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(run.optimizer, "step", half)
+    with pytest.raises(KeyboardInterrupt):
+        next(steps)
+    assert (tmp_path / "run" / "state" / "model.safetensors").read_bytes() == before
+    assert new_run(tmp_path / "run", sources, resume=True).step == 2
+
+
+def test_another_tokenizer_than_that_of_the_stage_before_is_refused(tmp_path: Path, sources: Sources) -> None:
+    list(new_run(tmp_path / "one", sources, steps=1).train())
+    file = tmp_path / "one" / "tokenizer.json"
+    file.write_text(file.read_text(encoding="utf-8") + "\n", encoding="utf-8")
+    stage = tiny_stage(steps=1)
+    with pytest.raises(TrainingError, match="another tokenizer"):
+        prepare(Plan(SHAPE, {"tiny": stage}, {}), stage, tmp_path / "two", sources, False, tmp_path / "one")
+
+
+def test_questions_are_wanted_before_anything_is_trained(tmp_path: Path, sources: Sources) -> None:
+    (tmp_path / "plan.toml").write_text(
+        "[stage.one]\nsteps = 2\nmixture = { repeat = 1.0 }\n[stage.two]\nmixture = { 'memory question' = 1.0 }\n",
+        encoding="utf-8",
+    )
+    with pytest.raises(TrainingError, match="asks questions") as refused:
+        next(train("all", tmp_path / "plan.toml", tmp_path / "out", replace(sources, questions=None)))
+    assert "--questions" in refused.value.remedy
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_log_holds_numbers_and_a_validation_of_the_last_step(tmp_path: Path, sources: Sources) -> None:
+    run = new_run(tmp_path / "run", sources, mixture={"needle": 1.0}, full_share=1.0, searches=0)
+    list(run.train(lambda model: {"exact": 0.5}))
+    lines = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert all(math.isfinite(value) for line in lines for value in line.values())
+    assert [line["step"] for line in lines if "exact" in line] == [6]
+
+
 def test_a_stage_with_fewer_rows_starts_from_one_with_more(tmp_path: Path, sources: Sources) -> None:
     whole = new_run(tmp_path / "whole", sources, steps=1, mixture={"needle": 1.0})
     list(whole.train())
@@ -169,6 +236,26 @@ def test_full_disk_keeps_the_save_before(tmp_path: Path, sources: Sources, monke
         run.save()
     assert (tmp_path / "run" / "state" / "model.safetensors").read_bytes() == before
     assert not (tmp_path / "run" / "state.new").exists()
+
+
+def test_a_disk_that_is_full_of_tokens_or_weights_is_said_so(
+    tmp_path: Path, sources: Sources, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from model.training import export
+
+    list(new_run(tmp_path / "run", sources, steps=1).train())
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(export, "save", full)
+    with pytest.raises(TrainingError, match="the checkpoint could not be saved"):
+        export.export(tmp_path / "run", tmp_path / "model")
+    (tmp_path / "work").mkdir()
+    (tmp_path / "work" / "tokenizer.json").write_bytes((sources.work / "tokenizer.json").read_bytes())
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(TrainingError, match="the tokens could not be saved"):
+        new_run(tmp_path / "other", replace(sources, work=tmp_path / "work"))
 
 
 def test_unknown_setting_is_named(tmp_path: Path) -> None:

@@ -53,6 +53,7 @@ def test_the_plan_has_the_shape_that_ships() -> None:
     assert [getattr(planned.llama, name) for name in names] == [getattr(shipped.llama, name) for name in names]
     for name in ("head_dim", "key_value_dim", "memory_rows", "pool_rows", "recall_rows", "retriever_dim", "neighbours"):
         assert getattr(planned, name) == getattr(shipped, name), name
+    assert planned.extra == shipped.extra
 
 
 def plan_of(folder: Path, stages: str) -> Plan:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from model.errors import TrainingError
-from model.training.plot import curve, main, read_logs
+from model.training.plot import belongs, curve, main, read_logs
 
 
 def log(folder: Path, steps: int) -> Path:
@@ -27,6 +27,21 @@ def test_runs_are_drawn_one_behind_the_other(tmp_path: Path) -> None:
     assert curve(lines, "needle", 4)[0] == (4, pytest.approx(10 * (1 + 1 / 2 + 1 / 3 + 1 / 4) / 4))
     assert curve(lines, "exact 1", 4) == [(5, 0.5), (10, 0.5), (15, 0.5)]
     assert curve(lines, "unheard of", 4) == []
+
+
+def test_a_step_done_again_after_a_fault_counts_once(tmp_path: Path) -> None:
+    folder = log(tmp_path / "a", 4)
+    with (folder / "log.jsonl").open("a", encoding="utf-8") as file:
+        file.write('\n{"step": 3, "needle": 7.0}\n{"step": 4, "needle": 8.0}\n')
+    lines = read_logs([folder])
+    assert [line["step"] for line in lines] == [1, 2, 3, 4]
+    assert lines[2]["needle"] == 7.0
+
+
+def test_quantities_of_a_task_are_shown_by_what_is_behind_its_name() -> None:
+    assert belongs("cat: language", ("language",))
+    assert belongs("exact 4 full", ("exact",))
+    assert not belongs("loss", ("language", "exact"))
 
 
 @pytest.mark.parametrize("name", ["losses.png", "losses.svg"])
