@@ -27,6 +27,7 @@ from model.bench_models import checkpoint_of
 from model.checkpoint import Checkpoint
 from model.errors import ModelError
 from model.generate import Memory, Reader, RetrievalTrace, Sampling
+from model.matrices import AUTO
 from model.membership import ViewChunk, log_membership
 from model.memory import ReadRows, Rows, RowTable, as_stored, join, map_rows, to_bytes
 from model.mplus import KeysValues, MPlus
@@ -65,6 +66,7 @@ def length(
     threads: int | None = None,
     folder: Path | None = None,
     memory_dtype: str = DEFAULT,
+    weights: str = AUTO,
 ) -> dict[str, Any]:
     """Times and bytes at every length, in tokens; `folder`: where the shards lie meanwhile, in the row format
     `memory_dtype` (of a plain Llama always bf16). Raises ModelError for a format or a length that makes no sense.
@@ -87,7 +89,7 @@ def length(
         written = written_rows(writer, WARM_UP + len(wanted) * MOST_CHUNKS_PER_SHARD, writer.model.config.chunk_tokens)
         stored = (as_stored(rows, memory_dtype) for rows in written)
         shard, writing, peak = _write(writer, stored, len(wanted))
-        loaded = checkpoint_of(checkpoint, random, READ, device, dtype)
+        loaded = checkpoint_of(checkpoint, random, READ, device, dtype, weights)
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory(dir=folder) as place:
         shards = Shards(Path(place), shard, loaded.model.config.memory_rows, plain)

@@ -10,3 +10,9 @@ def cpu_has_bf16() -> bool:
     """Whether this processor multiplies bf16 matrices in hardware (AVX-512 BF16 or AMX)."""
     checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
     return any(getattr(torch.cpu, name, lambda: False)() for name in checks)
+
+
+@cache
+def cpu_is_wide() -> bool:
+    """Whether this processor computes on 512 bits at once."""
+    return torch.backends.cpu.get_cpu_capability() == "AVX512"

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from model.devices import cpu_is_wide
 from model.errors import ModelError
 from model.offline import without_kernels
 
@@ -89,10 +90,11 @@ AUTO = "auto"
 def suited(weights: str, answering: bool, device: torch.device) -> str:
     """The format that "auto" stands for: what answers on a CPU says one token after the other, faster in eight bits.
 
-    Raises ModelError for what is none.
+    Not on processors without AVX-512, whose kernel for them is slower than a product in float32. Raises ModelError for
+    what is no format.
     """
     if weights == AUTO:
-        return "int8" if answering and device.type == "cpu" else "dense"
+        return "int8" if answering and device.type == "cpu" and cpu_is_wide() else "dense"
     if weights not in FORMATS:
         raise ModelError(f"{weights!r} is no format of weights.", f"Give one of {AUTO}, {', '.join(FORMATS)}.")
     return weights

@@ -70,9 +70,7 @@ def generate(
     chunk_length: ChunkLength = None,
     prompt: Prompt = None,
     new: New = None,
-    weights: Annotated[
-        str | None, typer.Option("--weights", metavar="FORMAT", help="auto, dense, int8 or nf4; as the setting.")
-    ] = None,
+    weights: common.Weights = None,
     device: common.Device = None,
     dtype: common.Dtype = None,
     threads: Threads = None,
@@ -100,6 +98,7 @@ def length(
     memory_dtype: Annotated[
         str | None, typer.Option("--memory-dtype", metavar="FORMAT", help="How rows are kept; as in a new library.")
     ] = None,
+    weights: common.Weights = None,
     device: common.Device = None,
     dtype: common.Dtype = None,
     threads: Threads = None,
@@ -114,7 +113,7 @@ def length(
 
     given = common.given(
         checkpoint=checkpoint, random=random, lengths=lengths, prompt=prompt, new=new, folder=folder, device=device,
-        dtype=dtype, threads=threads, memory_dtype=memory_dtype,
+        dtype=dtype, threads=threads, memory_dtype=memory_dtype, weights=weights,
     )  # fmt: skip
     bench_tables.length(model.bench_length.length(**given), as_json)
 

@@ -67,6 +67,9 @@ Model = Annotated[
 ]
 Device = Annotated[str | None, typer.Option("--device", metavar="DEVICE", help="cpu, cuda, cuda:1.")]
 Dtype = Annotated[str | None, typer.Option("--dtype", metavar="TYPE", help="float32 or bfloat16.")]
+Weights = Annotated[
+    str | None, typer.Option("--weights", metavar="FORMAT", help="auto, dense, int8 or nf4; as the setting.")
+]
 MemoryDtype = Annotated[
     str | None,
     typer.Option(

@@ -60,6 +60,7 @@ def run(
     device: common.Device = None,
     dtype: common.Dtype = None,
     memory_dtype: common.MemoryDtype = None,
+    weights: common.Weights = None,
     as_json: common.Json = False,
 ) -> None:
     """Run methods by tasks; Ctrl-C keeps what is done, the same command goes on.
@@ -72,7 +73,7 @@ def run(
     from mplus_cli.evaluation.running import Wanted, model_folder, names
     from mplus_cli.evaluation.running import run as run_all
 
-    chosen = common.loaded(model=model, device=device, dtype=dtype, memory_dtype=memory_dtype)
+    chosen = common.loaded(model=model, device=device, dtype=dtype, memory_dtype=memory_dtype, weights=weights)
     words = parse_lengths(lengths, kilo=1000, least=0) if lengths else ()
     wanted = Wanted(
         data=data, out=out, methods=names(methods), tasks=names(tasks), items=limit, seed=seed, lengths=words,

@@ -71,4 +71,4 @@ def test_every_part_of_the_gpu_run_works_on_a_small_shape_and_is_kept_as_it_ends
     assert lines[0] == result["write"]
     assert result["ask within 2 MiB"]["planned_mib"] <= 2
     assert "refused" in result["ask within 1 MiB"]
-    assert result["ask, 4-bit weights"]["first_token_ms"] > 0
+    assert result["ask within 7000 MiB, 4-bit weights"]["obeyed"]

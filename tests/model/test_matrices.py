@@ -43,9 +43,11 @@ def test_a_matrix_of_nothing_is_nothing_in_eight_bits() -> None:
     assert torch.equal(EightBit(torch.zeros(8, 16))(torch.randn(1, 16)), torch.zeros(1, 8))
 
 
-def test_only_what_answers_on_a_cpu_is_kept_in_eight_bits_unasked() -> None:
+@pytest.mark.parametrize("wide", [True, False])
+def test_only_what_answers_on_a_wide_cpu_is_kept_in_eight_bits_unasked(monkeypatch, wide: bool) -> None:
     here, there = torch.device("cpu"), torch.device("cuda")
-    assert suited(AUTO, True, here) == "int8"
+    monkeypatch.setattr("model.matrices.cpu_is_wide", lambda: wide)
+    assert suited(AUTO, True, here) == ("int8" if wide else "dense")
     assert {suited(AUTO, False, here), suited(AUTO, True, there)} == {"dense"}
     assert suited("nf4", True, here) == "nf4"
     with pytest.raises(ModelError, match="int3"):
