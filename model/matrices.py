@@ -55,7 +55,7 @@ class EightBit:
     def __call__(self, rows: Tensor, first: int = 0) -> Tensor:
         """Rows (..., in) -> (..., out - first)."""
         codes, scales = self.codes[first:], self.scales[first:]
-        if rows.device.type != "cpu" or rows.numel() > FEW * rows.shape[-1]:
+        if rows.device.type != "cpu" or not 0 < rows.numel() <= FEW * rows.shape[-1]:
             return F.linear(rows, codes.to(rows.dtype)) * scales
         narrow = rows.reshape(-1, rows.shape[-1]).bfloat16()
         return torch._weight_int8pack_mm(narrow, codes, scales.bfloat16()).to(rows.dtype).view(*rows.shape[:-1], -1)

@@ -32,7 +32,7 @@ def test_eight_bits_are_near_the_weights_and_take_a_byte_each(dtype: torch.dtype
     assert small.nbytes == 128 * (256 + dtype.itemsize)
 
 
-@pytest.mark.parametrize("count", [1, FEW, FEW + 1])
+@pytest.mark.parametrize("count", [0, 1, FEW, FEW + 1])
 def test_a_row_alone_is_multiplied_as_it_is_among_many(count: int) -> None:
     matrix, rows = EightBit(torch.randn(96, 64).t().contiguous().t()), torch.randn(1, 2 * FEW, 64)
     torch.testing.assert_close(matrix(rows[:, :count]), matrix(rows)[:, :count], atol=0.15, rtol=0.01)
