@@ -14,5 +14,5 @@ def cpu_has_bf16() -> bool:
 
 @cache
 def cpu_is_wide() -> bool:
-    """Whether this processor computes on 512 bits at once."""
-    return torch.backends.cpu.get_cpu_capability() == "AVX512"
+    """Whether torch's kernels for this processor compute on 256 bits or more at once (AVX2, AVX-512)."""
+    return torch.backends.cpu.get_cpu_capability() in ("AVX2", "AVX512")

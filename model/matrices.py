@@ -90,8 +90,8 @@ AUTO = "auto"
 def suited(weights: str, answering: bool, device: torch.device) -> str:
     """The format that "auto" stands for: what answers on a CPU says one token after the other, faster in eight bits.
 
-    Not on processors without AVX-512, whose kernel for them is slower than a product in float32. Raises ModelError for
-    what is no format.
+    Only where torch's kernel for them was measured, on processors with AVX2 or AVX-512. Raises ModelError for what is
+    no format.
     """
     if weights == AUTO:
         return "int8" if answering and device.type == "cpu" and cpu_is_wide() else "dense"

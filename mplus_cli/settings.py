@@ -73,7 +73,7 @@ class Settings:
     """The numbers the model computes with: auto, bfloat16 or float32."""
 
     weights: str = "auto"
-    """The model's matrices: dense, int8, nf4 (four bits, needs `mplus[nf4]`); auto: int8 for answers by AVX-512."""
+    """The model's matrices: dense, int8, nf4 (four bits, needs `mplus[nf4]`); auto: int8 for answers on x86 CPUs."""
 
     threads: int = 0
     """Processor threads for the model; 0 leaves it to torch. Part of what makes an ingest repeat byte for byte."""
