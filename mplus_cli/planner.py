@@ -21,9 +21,9 @@ from mplus_cli.models import RAW_KV, ModelRecord, is_raw, raw_sizes, row_format,
 CHARACTERS_PER_TOKEN = 4.0  # English prose, where no tokenizer is at hand
 RAW_VALUE_BYTES = 2  # rows of raw-kv mode are stored in bfloat16
 RAW_BLOCK = 32  # rows that are recalled together in raw-kv mode, as in model.raw
-RUNTIME_BYTES = 240_000_000  # of a process with Python and torch before any model is loaded, measured on Linux
+RUNTIME_BYTES = 320_000_000  # of a process that reads or answers, but its model and rows; measured on Linux
 TEXT_COPIES = 2.2  # the text itself, and its full-text index
-CPU_FLOPS, GPU_FLOPS = 1.5e10, 4e13  # useful rates of two processor cores and of a small GPU; only for the estimate
+CPU_FLOPS, GPU_FLOPS = 8e10, 4e13  # useful rates of two processor cores and of a small GPU; only for the estimate
 LAYER_SECONDS = 1e-3  # of a layer and chunk, whatever its size
 SHORT_TOKENS = 10_000  # of a reading whose pace is mostly that of its first steps
 RATES = "rates.json"
