@@ -102,8 +102,7 @@ needs = st.builds(
 
 @given(needs, st.integers(0, 400))
 def test_a_limit_is_obeyed_or_refused(needed: Needs, limit: int) -> None:
-    least = needed.weights + needed.work + sum(map(needed.streamed, (needed.prefix, needed.pool, needed.keys)))
-    if least <= limit:
+    if least_of(needed) <= limit:
         assert place(needed, limit).bytes <= limit
         return
     with pytest.raises(DeviceError) as refused:
@@ -132,6 +131,27 @@ def test_the_needs_are_the_bytes_that_a_reader_holds() -> None:
     assert needed.prefix == held
     assert needed.pool == sum(part.nbytes for layer in range(config.layers) for part in reader.pool[layer])
     assert needed.keys == sum(key.nbytes for layer in range(3) for key in memory.table.retrieval(layer))
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.7, 1.0])
+def test_a_question_under_a_limit_holds_no_more_than_was_planned(share: float) -> None:
+    """From the least that is possible to all: pool, prefix and what is on its way, as a device would hold them."""
+    model = tiny_model()
+    memory = memory_of(model, 9)
+    needed = needs_of(model.config, 0, len(memory.table), width=4, tokens=6 + 8)
+    least, most = (place(needed, limit).bytes for limit in (least_of(needed), None))
+    placement = place(needed, round(least + share * (most - least)))
+    mover = CountingMover()
+    reader = Reader(model, memory, placement, mover)
+    said(reader)
+    _, cache, _ = reader.prefill(tokens(6), 8)
+    resident = sum(part.nbytes for layer in cache.layers for part in (layer.keys, layer.values)) * placement.prefix
+    assert 0 < mover.most + resident <= placement.bytes
+
+
+def least_of(needed: Needs) -> int:
+    """Bytes of weights, work and everything else streamed."""
+    return needed.weights + needed.work + sum(map(needed.streamed, (needed.prefix, needed.pool, needed.keys)))
 
 
 def test_the_published_shape_fits_what_the_paper_says_and_less() -> None:
