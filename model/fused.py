@@ -57,7 +57,7 @@ class FusedLayer:
 
     def queries(self, rows: Tensor) -> Tensor:
         """Attention's queries before RoPE: (B, n, d) -> (B, n, H * hd)."""
-        return self.qkv(self.norm(rows, self.input_norm))[..., : self.query_heads * self.head_dim]
+        return self.qkv(self.norm(rows, self.input_norm), 0, self.query_heads * self.head_dim)
 
     def project(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Keys before RoPE and values of memory rows: (B, P, d) -> two of (B, H_kv, P, hd)."""

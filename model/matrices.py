@@ -23,8 +23,8 @@ class Matrix(Protocol):
 
     nbytes: int
 
-    def __call__(self, rows: Tensor, first: int = 0) -> Tensor:
-        """Rows (..., in) -> (..., out - first): the outputs from number `first` on."""
+    def __call__(self, rows: Tensor, first: int = 0, stop: int | None = None) -> Tensor:
+        """Rows (..., in) -> (..., stop - first): the outputs from number `first` on, all or those before `stop`."""
 
 
 class Dense:
@@ -33,9 +33,9 @@ class Dense:
     def __init__(self, weight: Tensor) -> None:
         self.weight, self.nbytes = weight, weight.nbytes
 
-    def __call__(self, rows: Tensor, first: int = 0) -> Tensor:
-        """Rows (..., in) -> (..., out - first)."""
-        return F.linear(rows, self.weight[first:] if first else self.weight)
+    def __call__(self, rows: Tensor, first: int = 0, stop: int | None = None) -> Tensor:
+        """Rows (..., in) -> (..., stop - first)."""
+        return F.linear(rows, self.weight if not first and stop is None else self.weight[first:stop])
 
 
 class EightBit:
@@ -52,9 +52,9 @@ class EightBit:
         self.codes, self.scales = codes.contiguous(), scales.to(weight.dtype)
         self.nbytes = self.codes.nbytes + self.scales.nbytes
 
-    def __call__(self, rows: Tensor, first: int = 0) -> Tensor:
-        """Rows (..., in) -> (..., out - first)."""
-        codes, scales = self.codes[first:], self.scales[first:]
+    def __call__(self, rows: Tensor, first: int = 0, stop: int | None = None) -> Tensor:
+        """Rows (..., in) -> (..., stop - first)."""
+        codes, scales = self.codes[first:stop], self.scales[first:stop]
         if rows.device.type != "cpu" or not 0 < rows.numel() <= FEW * rows.shape[-1]:
             return F.linear(rows, codes.to(rows.dtype)) * scales
         narrow = rows.reshape(-1, rows.shape[-1]).bfloat16()
@@ -78,9 +78,9 @@ class FourBit:
         )
         self.nbytes = self.packed.nbytes + self.state.absmax.nbytes
 
-    def __call__(self, rows: Tensor, first: int = 0) -> Tensor:
-        """Rows (..., in) -> (..., out - first)."""
-        return self._multiply(F.pad(rows, self._padding), self.packed.t(), quant_state=self.state)[..., first:]
+    def __call__(self, rows: Tensor, first: int = 0, stop: int | None = None) -> Tensor:
+        """Rows (..., in) -> (..., stop - first)."""
+        return self._multiply(F.pad(rows, self._padding), self.packed.t(), quant_state=self.state)[..., first:stop]
 
 
 FORMATS: dict[str, Callable[[Tensor], Matrix]] = {"dense": Dense, "int8": EightBit, "nf4": FourBit}

@@ -20,6 +20,7 @@ def test_a_dense_matrix_gives_the_outputs_from_a_number_on() -> None:
     weight, rows = torch.randn(6, 4), torch.randn(3, 4)
     matrix = Dense(weight)
     assert torch.allclose(matrix(rows, 2), matrix(rows)[:, 2:], atol=1e-6)
+    assert torch.allclose(matrix(rows, 0, 2), matrix(rows)[:, :2], atol=1e-6)
     assert matrix.nbytes == weight.nbytes
 
 
@@ -36,7 +37,7 @@ def test_eight_bits_are_near_the_weights_and_take_a_byte_each(dtype: torch.dtype
 def test_a_row_alone_is_multiplied_as_it_is_among_many(count: int) -> None:
     matrix, rows = EightBit(torch.randn(96, 64).t().contiguous().t()), torch.randn(1, 2 * FEW, 64)
     torch.testing.assert_close(matrix(rows[:, :count]), matrix(rows)[:, :count], atol=0.15, rtol=0.01)
-    assert torch.equal(matrix(rows[:, :count], 40), matrix(rows[:, :count])[..., 40:])
+    assert torch.equal(matrix(rows[:, :count], 40, 60), matrix(rows[:, :count])[..., 40:60])
 
 
 def test_a_matrix_of_nothing_is_nothing_in_eight_bits() -> None:
