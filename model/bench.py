@@ -300,7 +300,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--memory-dtype", choices=list(FORMATS), help="of length: the format of the rows")
     parser.add_argument("--device")
     parser.add_argument("--dtype")
-    parser.add_argument("--weights", choices=[AUTO, *MATRICES], help="of generate: how the matrices are kept")
+    parser.add_argument("--weights", choices=[AUTO, *MATRICES], help="of generate, length: how matrices are kept")
     parser.add_argument("--json", action="store_true", help="print the JSON line alone")
     given = {key: value for key, value in vars(parser.parse_args(arguments)).items() if value is not None}
     run, alone = task(given.pop("task")), given.pop("json")

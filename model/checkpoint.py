@@ -82,7 +82,7 @@ def load(
 
     role "write" or "read" folds that adapter into the weights (no second copy of the base) and fuses the layers; None
     keeps both adapters switchable, on the stock layers. weights: "int8" or "nf4" keeps the matrices of a role in so
-    many bits, made on the host and taken to the device one after the other; "auto": eight bits for reading on a CPU.
+    many bits, made on the host and taken to the device one after the other; "auto": as `model.matrices.suited`.
     Raises CheckpointError for a folder that is no such checkpoint, DeviceError for a device that is not there,
     ModelError for four bits without bitsandbytes.
     """

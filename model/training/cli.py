@@ -22,7 +22,7 @@ from model.training.pretrained import train_on_base
 from model.training.pretrained_stages import has_base
 from model.training.probe import Probe
 from model.training.questions import read_questions
-from model.training.saves import kept, state_folder
+from model.training.saves import kept, not_begun_anew
 from model.training.stages import Plan, Stage, read_plan
 from model.training.start import initialise, log_frequencies
 from model.training.tokenizer import documents, train_tokenizer
@@ -55,7 +55,8 @@ def train(
     validate: Validate | None = None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[Step]:
-    """Run one stage of a plan; yields its steps. `start`: the run folder of the stage before; `base`: see there.
+    """Run one stage of a plan; yields its steps. `start`: the run folder of the stage before; `base`: the
+    folder of a pretrained base, instead of the one that the configuration names.
 
     `validate`: what a run measures of itself on the way (planted facts, `model.training.probe`, if none is named).
     A configuration with a [base] trains adapters on that base, see `model.training.pretrained`.
@@ -113,8 +114,7 @@ def train_all(
 def prepare(plan: Plan, stage: Stage, out: Path, sources: Sources, resume: bool, start: Path | None) -> Run:
     """A run of a stage, with data at hand and weights loaded."""
     wants_questions(stage, sources)
-    if not resume and state_folder(out) is not None:
-        raise TrainingError(f"{out} holds a run already", "add --resume to go on with it, or name another --out")
+    not_begun_anew(out, resume)
     words = Words(sources.work / TOKENIZER_FILE)
     corpus = tokenise(
         sources.text,
@@ -173,6 +173,6 @@ def make_tokenizer(plan: Plan, sources: Sources, out: Path) -> None:
         for one in read_questions(sources.questions, limit=4000) if sources.questions else []:
             yield f"{one.passage}\nQuestion: {one.question} Answer: {one.answers[0]}\n"
 
-    with kept("the tokenizer"):
+    with kept("the run"):
         out.mkdir(parents=True, exist_ok=True)
-        train_tokenizer(sample(), plan.shape.vocabulary, sources.work / TOKENIZER_FILE)
+    train_tokenizer(sample(), plan.shape.vocabulary, sources.work / TOKENIZER_FILE)

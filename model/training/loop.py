@@ -257,7 +257,7 @@ class Run:
         if torch.isfinite(norm):  # a step with a gradient that is not a number would destroy the weights
             self.optimizer.step()
         self.step += 1
-        if not torch.isfinite(parts.get("found", loss)):  # no row was to be found: no loss either
+        if "found" in parts and not torch.isfinite(parts["found"]):  # no row was to be found: no loss either
             parts = {name: part for name, part in parts.items() if name not in ("found", "search")}
         values = {"loss": loss.item(), "gradient": norm.item()} | {k: v.item() for k, v in parts.items()}
         return Step(self.step, values, time.perf_counter() - started, self.stage.steps)

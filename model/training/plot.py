@@ -31,9 +31,8 @@ def read_logs(runs: Sequence[Path]) -> list[dict[str, float]]:
             raise TrainingError(f"{run} has no log.jsonl", "name the folder of a run")
         before = int(lines[-1]["step"]) if lines else 0
         steps = {line["step"]: line for line in map(json.loads, file.read_text("utf-8").splitlines())}
-        lines += [
-            steps[number] | {"step": number + before} for number in sorted(steps)
-        ]  # a step done again counts once
+        # of a step that was done again after a fault the last
+        lines += [steps[number] | {"step": number + before} for number in sorted(steps)]
     return lines
 
 

@@ -25,7 +25,7 @@ from model.training.pretrained_run import PretrainedRun, first_memory
 from model.training.pretrained_saves import export, saved
 from model.training.pretrained_stages import PretrainedPlan, PretrainedStage, read_pretrained_plan
 from model.training.pretrained_tasks import Teacher
-from model.training.saves import state_folder
+from model.training.saves import not_begun_anew
 
 DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
 
@@ -50,8 +50,7 @@ def train_pretrained(
     """
     together = Together() if together is None else together
     chosen = stage_of(plan, stage)
-    if not resume and state_folder(out) is not None:
-        raise TrainingError(f"{out} holds a run already", "add --resume to go on with it, or name another --out")
+    not_begun_anew(out, resume)
     run = prepare(plan, chosen, text, work, out, together)
     if not (resume and run.resume()) and start is not None:
         run.begin(start)

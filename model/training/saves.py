@@ -70,6 +70,12 @@ def state_folder(folder: Path) -> Path | None:
     return None
 
 
+def not_begun_anew(folder: Path, resume: bool) -> None:
+    """Raises TrainingError where a run is to begin in a folder that holds one."""
+    if not resume and state_folder(folder) is not None:
+        raise TrainingError(f"{folder} holds a run already", "add --resume to go on with it, or name another --out")
+
+
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     """Optimizer state as flat tensors: "<number of the parameter>.<moment>"."""
     entries = optimizer.state_dict()["state"]
@@ -118,9 +124,9 @@ def read_weights(state: Path, model: MPlus) -> None:
     found["start_memory"] = found["start_memory"][:, -ours["start_memory"].shape[1] :]
     heads = [name for name in HEADS if getattr(before.config.llama, name) != getattr(model.config.llama, name)]
     differing = [name for name, tensor in ours.items() if name not in found or found[name].shape != tensor.shape]
-    for name in [*heads, *differing]:
+    if wrong := [*heads, *differing]:
         raise TrainingError(
-            f"the checkpoint in {state.parent.name} has another shape than the configuration ({name})",
+            f"the checkpoint in {state.parent.name} has another shape than the configuration ({wrong[0]})",
             "start from a checkpoint of the same shape, or change [model] in the configuration",
         )
     with torch.no_grad():

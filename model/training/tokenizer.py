@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from model.errors import ModelError
+from model.training.saves import kept
 
 PAD, END = "<|pad|>", "<|end|>"
 MINIMUM_SAMPLE = 1_000  # characters: with fewer, merges would be noise
@@ -51,7 +52,7 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int, out: Path) -> None:
     """Train a byte-level BPE with single digits on `texts`; write it to `out` (tokenizer.json).
 
     Every byte is a token, so no text is unknown. Numbers are cut into digits, because a number that is one token
-    cannot be copied digit by digit. Raises ModelError where the texts are nearly empty.
+    cannot be copied digit by digit. Raises ModelError where the texts are nearly empty, TrainingError on a full disk.
     """
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
@@ -75,5 +76,6 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int, out: Path) -> None:
         show_progress=False,
     )
     tokenizer.train_from_iterator(sample, trainer)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(tokenizer.to_str(pretty=True), encoding="utf-8")
+    with kept("the tokenizer"):
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(tokenizer.to_str(pretty=True), encoding="utf-8")
