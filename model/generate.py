@@ -35,8 +35,12 @@ class Memory:
 @dataclass(slots=True)
 class RetrievalTrace:
     """What a prompt recalled, per layer: row numbers oldest first with their scores, the scores of the pool, and how
-    strongly the prompt points at each chunk of the view."""
+    strongly the prompt points at each chunk of the view.
 
+    `asked`: (n,) bool, the tokens of the prompt that point at chunks; all, where it says nothing else.
+    """
+
+    asked: Tensor | slice = field(default_factory=lambda: slice(None))
     recalled: list[Tensor] = field(default_factory=list)  # (R,) row numbers
     recalled_scores: list[Tensor] = field(default_factory=list)  # (R,)
     pool: list[Tensor] = field(default_factory=list)  # (n_pool,) row numbers
@@ -86,8 +90,8 @@ class Reader:
             rows = _cyclic(membership, layer, self.recall_rows)
             recalled, of_pool = torch.zeros(len(rows)), torch.zeros(len(pool))
         else:
-            (rows, recalled, of_pool, _), strengths = self._find(layer, hidden)
-            trace.chunks.append(strengths)
+            (rows, recalled, of_pool, _), best = self._find(layer, hidden)
+            trace.chunks.append(chunk_strengths(best[trace.asked]))
         trace.recalled.append(rows)
         trace.recalled_scores.append(recalled)
         trace.pool.append(pool)
@@ -104,7 +108,7 @@ class Reader:
         return self._resident[layer]
 
     def _find(self, layer: int, hidden: Tensor) -> tuple[Best, Tensor]:
-        """The rows that are recalled, with the pool as what is left out, and the strengths of chunks (T,)."""
+        """The rows that are recalled, with the pool as what is left out, and what a token finds in a chunk (n, T)."""
         membership, config = self.memory.membership, self.model.config
         if membership.candidates is not None or not config.retriever_dim:
             return self._find_among_all(layer, hidden)
@@ -112,16 +116,15 @@ class Reader:
         wanted = self.recall_rows, membership.pool[layer], membership.oldest
         ranked = config.memory_rows if layer in config.ranking_layers else 0
         found = search(queries, keys, *wanted, chunk_rows=ranked)
-        strengths = chunk_strengths(self._chunks(queries, found.chunks))
         places = Places(self.memory.background, config.memory_rows, len(self.memory.table))
-        reach = config.reach(layer)
-        return with_neighbours(found, reach, places, membership.pool[layer], membership.oldest), strengths
+        reach, best = config.reach(layer), self._chunks(queries, found.chunks)
+        return with_neighbours(found, reach, places, membership.pool[layer], membership.oldest), best
 
     def _find_among_all(self, layer: int, hidden: Tensor) -> tuple[Best, Tensor]:
         """The same from the score of every row, for memories with an order of their own, and other ways to score."""
         values, best = self._scores(layer, hidden)
         rows = self._best(layer, values, self.recall_rows)
-        return Best(rows, values[rows], values[self.memory.membership.pool[layer]], []), chunk_strengths(best)
+        return Best(rows, values[rows], values[self.memory.membership.pool[layer]], []), best
 
     def _scores(self, layer: int, hidden: Tensor) -> tuple[Tensor, Tensor]:
         """Scores of all rows (M,), and per prompt token those of the chunks' best rows (n, T)."""
@@ -151,12 +154,15 @@ class Reader:
         return self._stored(layer, self._recall(layer, hidden, trace))
 
     @torch.no_grad()
-    def prefill(self, ids: Tensor, room: int = 64, recalled: RetrievalTrace | None = None) -> Prefilled:
+    def prefill(
+        self, ids: Tensor, room: int = 64, recalled: RetrievalTrace | None = None, asked: Tensor | None = None
+    ) -> Prefilled:
         """Read a prompt (1, n) behind the memory; what is decoded next is appended to its cache.
 
-        `recalled`: nothing is searched for; the memory is what another prompt recalled.
+        `recalled`: nothing is searched for; the memory is what another prompt recalled. `asked`: (n,) bool, the tokens
+        that point at chunks, where those around them (the prompt's "Question:") say nothing of what is looked for.
         """
-        trace = recalled or RetrievalTrace()
+        trace = recalled or (RetrievalTrace() if asked is None or not asked.any() else RetrievalTrace(asked.cpu()))
         cache = roomy_cache(self.model, ids.shape[1] + room, None if self.placement.prefix else self.mover)
 
         def prefix_of(layer: int, hidden: Tensor) -> KeysValues:

@@ -160,7 +160,7 @@ class RawReader(Reader):
         pool, whole = self.memory.membership.pool[layer], products.mean(0)
         rows = self._best_blocks(whole, len(self.memory.table) - len(pool))
         values = standing(whole)
-        trace.chunks.append(chunk_strengths(self._best_of_chunks(standing(products))))
+        trace.chunks.append(chunk_strengths(self._best_of_chunks(standing(products))[trace.asked]))
         trace.recalled.append(rows)
         trace.recalled_scores.append(values[self._block_of(rows)])
         trace.pool.append(pool)

@@ -194,9 +194,9 @@ class Asker:
         """The sentences that are brought to a question, best first."""
         recollection = Recollection()
         if self.memory:
-            ids = self.session.encode(prompt(self.session.engine, question), 64)
             engine = self.session.engine
-            recollection = recollect(self.sight.reader.prefill(ids)[2], self.births, engine.config.ranking_layers)
+            trace = self.session.read(self.sight, prompt(engine, question), 64).trace
+            recollection = recollect(trace, self.births, engine.config.ranking_layers)
         return find(self.session.library, self.view, self.births, recollection, question, self.text)
 
 

@@ -19,7 +19,7 @@ from torch import Tensor
 from model.mplus import KeysValues, MPlus
 from model.retriever import chunk_strengths
 from model.training.data import Span, Words, row_indices
-from model.training.needles import question_tokens
+from model.training.needles import own_tokens, question_tokens
 from model.training.questions import encode_passage, read_questions
 from model.training.searches import search_in
 from model.training.tokenizer import json_lines, plain
@@ -65,10 +65,11 @@ def store(model: MPlus, tokens: Sequence[int], chunk: int) -> Stored:
 
 
 @torch.no_grad()
-def row_scores(model: MPlus, stored: Stored, ids: Sequence[int]) -> tuple[Tensor, Tensor]:
+def row_scores(model: MPlus, stored: Stored, ids: Sequence[int], own: slice) -> tuple[Tensor, Tensor]:
     """Scores of all rows in all layers for a prompt read behind the full memory (L, M), and of the chunks (L, T).
 
-    Chunks are ranked as `mplus ask` ranks them: late interaction of the prompt's tokens with each chunk's best rows.
+    Chunks are ranked as `mplus ask` ranks them: late interaction of the question's `own` tokens with each chunk's
+    best rows.
     """
     config, found, chunks = model.config, [], []
     pool = min(config.pool_rows, stored.rows.shape[1])
@@ -78,7 +79,7 @@ def row_scores(model: MPlus, stored: Stored, ids: Sequence[int]) -> tuple[Tensor
         each = (model.query(layer, hidden)[0] @ stored.keys[layer].T).sigmoid()  # (n, M)
         scores = each.mean(0)
         found.append(scores)
-        chunks.append(chunk_strengths(each.unflatten(1, (stored.chunks, -1)).amax(2)))
+        chunks.append(chunk_strengths(each.unflatten(1, (stored.chunks, -1)).amax(2)[own]))
         old = scores[: len(scores) - pool]
         top = old.topk(min(config.recall_rows, len(old))).indices.sort().values
         rows = torch.cat([stored.rows[layer][top], stored.rows[layer][len(scores) - pool :]])
@@ -88,12 +89,15 @@ def row_scores(model: MPlus, stored: Stored, ids: Sequence[int]) -> tuple[Tensor
     return torch.stack(found), torch.stack(chunks)
 
 
-def measure(model: MPlus, stored: Stored, queries: Sequence[Query]) -> dict[str, float]:
-    """Rank of the right chunk, and what the R recalled rows of each layer hold of the sentence."""
+def measure(model: MPlus, stored: Stored, queries: Sequence[Query], own: slice) -> dict[str, float]:
+    """Rank of the right chunk, and what the R recalled rows of each layer hold of the sentence.
+
+    `own`: the tokens of the queries that are the question's.
+    """
     ranks, hit, share = [], [], []
     citing = list(model.config.ranking_layers)
     for query in queries:
-        scores, strengths = row_scores(model, stored, query.ids)
+        scores, strengths = row_scores(model, stored, query.ids, own)
         right = torch.tensor(row_indices(query.support, stored.lengths, stored.count))
         if not len(right):
             continue
@@ -143,12 +147,12 @@ def run(model: MPlus, words: Words, text: Path, title: str, questions: Path, cou
     """Both measurements: inverse cloze on a held-out book, real questions on held-out tales."""
     book = next(d for d in json_lines(text) if d["title"] == title)
     tokens = words.encode(plain(str(book["text"])))
-    chunk = model.config.chunk_tokens
-    report = {title: measure(model, store(model, tokens, chunk), book_queries(words, tokens, count))}
+    chunk, own = model.config.chunk_tokens, own_tokens(words)
+    report = {title: measure(model, store(model, tokens, chunk), book_queries(words, tokens, count), own)}
     tales, queries = tale_queries(words, questions, count, 1000 * chunk)
     if len(tales) < 1000 * chunk:
         tales += tokens[: 1000 * chunk - len(tales)]
-    report["fairytaleqa"] = measure(model, store(model, tales, chunk), queries)
+    report["fairytaleqa"] = measure(model, store(model, tales, chunk), queries, own)
     return report
 
 

@@ -60,6 +60,12 @@ CITY = many(
     """
     Paris London Rome Berlin Madrid Vienna Oslo Dublin Prague Athens Lisbon Cairo Boston Delhi Tokyo Moscow
     Warsaw Geneva Naples York Bristol Dover Bath Leeds Florence Venice Hamburg Brussels Edinburgh Glasgow
+    Amsterdam Antwerp Avignon Baghdad Barcelona Basle Bombay Bologna Bordeaux Bremen Budapest Calais Calcutta
+    Cambridge Canterbury Cologne Constantinople Copenhagen Cordova Corinth Cracow Damascus Danzig Dresden Durham
+    Frankfort Ghent Granada Halifax Hanover Inverness Jerusalem Kiev Leipzig Limerick Lincoln Liverpool Lucerne Lyons
+    Malaga Manchester Mantua Marseilles Messina Montreal Munich Newcastle Norwich Nuremberg Odessa Oxford Padua Palermo
+    Philadelphia Pisa Portsmouth Ravenna Rotterdam Salisbury Salzburg Smyrna Southampton Stockholm Toulouse Trieste
+    Turin Utrecht Valencia Verona Warwick Weimar Winchester Worcester
     """
 )
 HELD_CITY = many(
@@ -231,6 +237,14 @@ MORE: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 KINDS = tuple(TEMPLATES)
 TRAINED = TEMPLATES | MORE
 PAIR = "pair"  # the stepping stone: the value right behind the name
+# what may stand between the name and the rest of a statement that begins with it: {w} is another noun, not the value
+ASIDES = (
+    ", who had a {w},", ", tired of the {w},", ", with a {w} in hand,", ", for want of a {w},", ", to earn a {w},",
+    ", in spite of the {w},", ", like many a {w},", ", as everybody in the {w} knew,",
+    " gave up the {w} and", " made a {w} of it and", " looked for a {w} and", " came out of the {w} and",
+    " spoke of the {w} and", " had no {w} and", " left the {w} behind and", " told the {w} about it and",
+    " got a {w} when {n}", " saw the {w} where {n}",
+)  # fmt: skip
 # what may stand before and behind a statement, so that its own words are not all that a fact looks like
 BEFORE = (
     "Everybody knew that", "In those days", "As far as I know,", "It is said that", "They say that", "Long ago",

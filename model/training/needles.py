@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from model.training.data import Asked, Corpus, Episode, Span, Words, flatten
 from model.training.fact_words import (
     ANIMAL,
+    ASIDES,
     BEFORE,
     BEHIND,
     CITY,
@@ -105,7 +106,7 @@ def alike(rng: random.Random, words: Vocabulary, count: int) -> Alike:
 
 
 def value(rng: random.Random, kind: str, held: bool, words: Vocabulary = Vocabulary()) -> str:
-    """A value of a kind of fact: of its list, or (where `words` has some) a word of the books a third of the time."""
+    """A value of a kind of fact: of its list, or (where `words` has some) a noun of the books a fifth of the time."""
     if kind == "number":
         return str(rng.randrange(100, 1000))
     if kind == "year":
@@ -115,7 +116,7 @@ def value(rng: random.Random, kind: str, held: bool, words: Vocabulary = Vocabul
     if kind == "city":
         return rng.choice(HELD_CITY) if held else rng.choice(CITY) if rng.random() < 0.4 else invented(rng, words.names)
     listed = {"job": JOB, "place": PLACE, "food": FOOD, "animal": ANIMAL, "thing": THING}[kind]
-    word = rng.choice(words.nouns if words.nouns and rng.random() < 0.35 else listed)
+    word = rng.choice(words.nouns if words.nouns and rng.random() < 0.2 else listed)
     return f"{rng.choice(COLOUR)} {word}" if kind == "animal" else word
 
 
@@ -134,8 +135,21 @@ def fact(
     elif words.said and rng.random() < words.said and "{o}" not in questions[0]:
         said, asked = say(rng, words.sayings, questions[:-1], free=kind == "thing")
     else:
-        said, asked = dressed(rng, rng.choice(statements[:-1])), rng.choice(questions[:-1])
+        said = dressed(rng, with_aside(rng, rng.choice(statements[:-1]), words.nouns))
+        asked = rng.choice(questions[:-1])
     return Fact(said.format(n=name, v=found, o=thing), asked.format(n=name, v=found, o=thing), found)
+
+
+def with_aside(rng: random.Random, statement: str, nouns: Sequence[str]) -> str:
+    """A statement as it is, or (four times in ten where it begins with the name) with another noun behind the name.
+
+    What else could be a value stands near it then, and only what the question asks for tells them apart.
+    """
+    if not statement.startswith("{n} ") or rng.random() >= 0.4:
+        return statement
+    listed = rng.choice((JOB, PLACE, FOOD, THING, ANIMAL))
+    other = rng.choice(nouns if nouns and rng.random() < 0.7 else listed)
+    return "{n}" + rng.choice(ASIDES).replace("{w}", other) + statement.removeprefix("{n}")
 
 
 def dressed(rng: random.Random, statement: str) -> str:
@@ -192,6 +206,11 @@ def plant(
 def question_tokens(words: Words, question: str) -> list[int]:
     """The prompt of a question, up to where the answer starts."""
     return words.short("Question:") + words.encode(" " + question) + words.short(" Answer:")
+
+
+def own_tokens(words: Words) -> slice:
+    """The tokens of such a prompt that are the question's own."""
+    return slice(len(words.short("Question:")), -len(words.short(" Answer:")))
 
 
 def answer_tokens(words: Words, answer: str) -> list[int]:

@@ -125,8 +125,8 @@ class Session:
         load = time.monotonic() - begun
         yield self.loaded(sight, load)
         with translated():
-            ids = self.encode(prompt(self.engine, question, options.conversation), options.max_tokens)
-            first_pass = sight.reader.prefill(ids, options.max_tokens)
+            asked = prompt(self.engine, question, options.conversation)
+            first_pass = self.read(sight, asked, options.max_tokens)
             found = self.find(sight, question, first_pass.trace, options.text_search)
         yield Recalled(self.sources(sight, found, found.scored, options.top))
         held = bool(self.engine.config.extra.get("hold_back"))  # a small model speaks only when the text supports it
@@ -163,6 +163,15 @@ class Session:
         ids = self.engine.tokenizer.encode(text)[-max(1, self.engine.prompt_tokens - room) :]
         return torch.tensor([ids], device=self.engine.model.device)
 
+    def read(self, sight: Sight, asked: Prompt, room: int) -> Prefilled:
+        """Read a prompt behind a memory; its own words alone point at chunks."""
+        import torch
+
+        ids = self.encode(asked.text, room)
+        _, offsets = self.engine.tokenizer.encode_with_offsets(asked.text)
+        own = [any(start < last and end > first for first, last in asked.own) for start, end in offsets]
+        return sight.reader.prefill(ids, room, asked=torch.tensor(own[-ids.shape[1] :]))
+
     def find(self, sight: Sight, question: str, trace: RetrievalTrace, text_search: bool) -> Found:
         """The passages that the memory, and full-text search, bring to a question, best first."""
         recollection = recollect(trace, sight.births, self.engine.config.ranking_layers)
@@ -179,7 +188,7 @@ class Session:
         from model.generate import Sampling, continue_from
 
         tokenizer, config = self.engine.tokenizer, self.engine.config
-        asked = prompt(self.engine, question, options.conversation)
+        asked = prompt(self.engine, question, options.conversation).text
         room = self.engine.prompt_tokens - options.max_tokens - len(tokenizer.encode(asked)) - 8
         passages = self.passages(sight, reading, room)
         hidden, cache, recalled = first_pass
@@ -301,8 +310,21 @@ class Session:
         yield from next_events(self, options)
 
 
-def prompt(engine: Engine, question: str, conversation: Sequence[tuple[str, str]] = ()) -> str:
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """A text to read behind a memory, and the characters of it that are a reader's or an answer's own words."""
+
+    text: str
+    own: tuple[tuple[int, int], ...]
+
+
+def prompt(engine: Engine, question: str, conversation: Sequence[tuple[str, str]] = ()) -> Prompt:
     """The question in the words that the model was trained with, behind what was said before."""
-    template = engine.config.prompt
-    before = "".join(f"{template.format(question=asked)} {answer}\n" for asked, answer in conversation)
-    return before + template.format(question=" ".join(question.split()))
+    before, _, behind = engine.config.prompt.partition("{question}")
+    said = [pair for asked, answer in conversation for pair in ((before, asked), (f"{behind} ", answer), ("\n", ""))]
+    text, own = "", []
+    for frame, words in (*said, (before, " ".join(question.split())), (behind, "")):
+        start = len(text) + len(frame)
+        text += frame + words
+        own += [(start, len(text))] if words else []
+    return Prompt(text, tuple(own))

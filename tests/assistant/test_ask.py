@@ -1,13 +1,15 @@
 """Asking: sources that stand in the text, reading positions, nothing changed."""
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
 from model.errors import DeviceError
-from mplus_cli.assistant.ask import Session
+from mplus_cli.assistant.ask import Session, prompt
+from mplus_cli.assistant.engine import load_engine
 from mplus_cli.assistant.view import memory_of, placement_of, view_of
 from mplus_cli.documents.document import section_at
 from mplus_cli.errors import LibraryDamaged, NotFound, UsageError
@@ -51,6 +53,24 @@ def test_every_quote_is_the_text_between_its_offsets(library, model):
             assert source.page >= 1
             chapters = {section_at(opened.sections(source.document), at) for at in (source.start, source.end - 1)}
             assert [chapter.title for chapter in chapters if chapter] == [source.chapter]
+
+
+def test_own_words_of_a_prompt_are_all_but_those_around_them(library, model):
+    engine = load_engine(world.settings(model), "read")
+    asked = prompt(engine, " Where is  Anna? ", [("Who is Boris?", "A judge")])
+    assert asked.text == "Question: Who is Boris? Answer: A judge\nQuestion: Where is Anna? Answer:"
+    assert [asked.text[start:end] for start, end in asked.own] == ["Who is Boris?", "A judge", "Where is Anna?"]
+
+
+def test_the_words_around_a_question_point_at_no_chunk(library, model, monkeypatch):
+    session = Session("novels", world.settings(model))
+    sight, asked = session.sight((), None), prompt(session.engine, "Where does Anna live?")
+    other = replace(asked, text=asked.text.replace("Answer:", "Reply::"))
+    monkeypatch.setattr(session.engine.model, "query", lambda layer, hidden: hidden[..., :8])  # by token alone
+    firsts = [session.read(sight, one, 8).trace.chunks[0] for one in (asked, other)]
+    assert torch.equal(*firsts)
+    whole = sight.reader.prefill(session.encode(asked.text, 8)).trace.chunks[0]
+    assert not torch.equal(whole, firsts[0])
 
 
 def test_behind_the_first_only_what_supports_something_is_a_source(library, model):

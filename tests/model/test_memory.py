@@ -58,6 +58,19 @@ def test_what_few_chunks_hold_counts_more():
     assert int(chunk_strengths(best).argmax()) == 3
 
 
+def test_of_two_equal_chunks_the_one_beside_a_strong_one_is_stronger():
+    strengths = chunk_strengths(torch.tensor([[0.2, 0.2, 0.9, 0.2], [0.3, 0.3, 0.3, 0.3]]))
+    assert strengths[0] < strengths[1] == strengths[3] < strengths[2]
+
+
+@given(st.integers(1, 4), st.integers(0, 6), st.randoms(use_true_random=False))
+def test_a_chunk_is_as_strong_as_0_to_1(words, chunks, rng):
+    best = torch.tensor([[rng.random() for _ in range(chunks)] for _ in range(words)]).reshape(words, chunks)
+    strengths = chunk_strengths(best)
+    assert strengths.shape == (chunks,)
+    assert ((strengths >= 0) & (strengths <= 1)).all()
+
+
 def test_ties_in_age_put_the_higher_index_first():
     chosen, ages = torch.tensor([1, 3, 4, 6]), torch.tensor([0, 5, 0, 9, 5, 0, 5])
     assert oldest_first(chosen, ages).tolist() == [3, 6, 4, 1]

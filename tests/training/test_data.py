@@ -17,7 +17,17 @@ from model.training.data import Corpus, Words, collate, read_corpus, row_indices
 from model.training.fact_words import HELD_FIRST, PLACE
 from model.training.losses import best_rows, each_row_loss, picked_scores, row_scores, spread
 from model.training.mixture import Mixture
-from model.training.needles import NeedleSettings, Vocabulary, fact, facts, needle_episode, plant, value, vocabulary_of
+from model.training.needles import (
+    NeedleSettings,
+    Vocabulary,
+    fact,
+    facts,
+    needle_episode,
+    plant,
+    value,
+    vocabulary_of,
+    with_aside,
+)
 from model.training.questions import find_support, memory_question, prompt_question, read_questions
 from model.training.repeats import continuation, random_repeat
 from model.training.sayings import base_form, sayings_of
@@ -79,6 +89,23 @@ def test_one_type_episode_has_one_kind_of_fact_and_different_people() -> None:
     assert len({one.question for one in made}) == 6
     heads = {one.question.split()[0] for one in made}
     assert len(heads) <= 3
+
+
+@given(st.randoms(use_true_random=False))
+def test_another_noun_stands_behind_a_name_and_the_value_behind_it(rng: random.Random) -> None:
+    nouns = ("lantern", "hope")
+    for statement in ("{n} works as a {v}.", "{n} put the {o} into the {v}."):
+        said = with_aside(rng, statement, nouns)
+        assert said.startswith("{n}")
+        assert said.endswith(statement.removeprefix("{n}"))
+        assert "{w}" not in said
+    assert with_aside(rng, "In {v} stood the house of {n}.", nouns) == "In {v} stood the house of {n}."
+
+
+def test_some_statements_have_another_noun_and_most_have_none() -> None:
+    rng = random.Random(0)
+    longer = sum(len(with_aside(rng, "{n} is a {v}.", ())) > len("{n} is a {v}.") for _ in range(1000))
+    assert 350 < longer < 450
 
 
 def test_held_out_names_are_never_trained_on() -> None:
