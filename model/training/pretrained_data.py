@@ -14,6 +14,7 @@ import numpy as np
 from model.errors import CheckpointError, ModelError, TrainingError
 from model.tokenizer import TextTokenizer
 from model.training.pretrained_stages import SHORT, PretrainedStage, Text
+from model.training.saves import kept
 from model.training.tokenizer import documents
 
 REPEAT = "Repeat: "
@@ -94,11 +95,9 @@ def tokenise_documents(folder: Path, tokenizer: Path, text: Text, work: Path) ->
     cache, bounds = work / f"{name}.u32", work / f"{name}.json"
     if not bounds.is_file():
         try:
-            work.mkdir(parents=True, exist_ok=True)
-            _tokenise(folder, words, text, cache, bounds)
-        except OSError as fault:
-            cache.unlink(missing_ok=True)
-            raise TrainingError(f"the tokens could not be kept: {fault}", "free some disk space") from fault
+            with kept("the tokens"):
+                work.mkdir(parents=True, exist_ok=True)
+                _tokenise(folder, words, text, cache, bounds)
         except ModelError as fault:
             cache.unlink(missing_ok=True)
             raise TrainingError(fault.message, fault.remedy) from fault
@@ -156,13 +155,13 @@ def chunks_before(
 
 def repetition(contexts: tuple[tuple[int, ...], ...], instruction: tuple[int, ...], most: int, number: int) -> Lesson:
     """The newest chunks that fit into a sentence, and the sentence that says them again."""
-    kept: list[tuple[int, ...]] = []
+    repeated: list[tuple[int, ...]] = []
     for chunk in reversed(contexts):
-        if kept and sum(map(len, kept)) + len(chunk) > most - len(instruction):
+        if repeated and sum(map(len, repeated)) + len(chunk) > most - len(instruction):
             break
-        kept.insert(0, chunk)
-    sentence = (*instruction, *(token for chunk in kept for token in chunk))[:most]
-    return Lesson(tuple(kept), sentence, len(instruction) + REPEAT_FREE, REPETITION, number)
+        repeated.insert(0, chunk)
+    sentence = (*instruction, *(token for chunk in repeated for token in chunk))[:most]
+    return Lesson(tuple(repeated), sentence, len(instruction) + REPEAT_FREE, REPETITION, number)
 
 
 def joined(given: Lesson, most: int) -> tuple[int, ...]:

@@ -65,7 +65,8 @@ class PretrainedRun:
         try:
             while self.step < self.stage.steps and not self.together.any(stop()):
                 done = self._one()
-                if self.step % self.stage.validate_every == 0 and validate is not None:
+                last = self.step == self.stage.steps
+                if validate is not None and (last or self.step % self.stage.validate_every == 0):
                     self.learner.eval()
                     done.losses.update(validate(self.learner.model))
                     self.learner.train()

@@ -67,6 +67,12 @@ def test_a_resumed_run_equals_an_unbroken_one_bit_for_bit(folders, stage):
         assert (folders / "broken/model" / name).read_bytes() == (folders / "whole/model" / name).read_bytes()
 
 
+def test_a_run_validates_every_so_often_and_at_its_last_step(folders):
+    plan = plan_of(folders / "base", steps=5, validate_every=2)
+    steps = trained(plan, folders, "1", "run", validate=lambda model: {"right": 1.0})
+    assert [step.number for step in steps if "right" in step.losses] == [2, 4, 5]
+
+
 def test_another_seed_trains_differently(folders):
     plan = plan_of(folders / "base", steps=3)
     trained(plan, folders, "2", "a")
@@ -281,7 +287,7 @@ def test_the_first_interruption_waits_for_the_step_and_the_second_does_not():
 
 
 def test_a_full_disk_while_tokenising_leaves_no_half_of_the_tokens(folders):
-    with no_more_than(100), pytest.raises(TrainingError, match="could not be kept"):
+    with no_more_than(100), pytest.raises(TrainingError, match="could not be saved"):
         tokenise_documents(folders / "text", folders / "base", Text(), folders / "work")
     assert not list((folders / "work").iterdir())
 
