@@ -56,6 +56,11 @@ def rate_at(stage: Stage, step: int) -> float:
     return stage.learning_rate * min(1.0, (step + 1) / max(1, stage.warmup)) * fall
 
 
+def validates(step: int, every: int, steps: int) -> bool:
+    """Whether a run of so many steps measures itself behind this one: every so many, and at the last."""
+    return step == steps or step % every == 0
+
+
 def in_bfloat16(stage: Stage) -> bool:
     """Whether products are computed in bf16: only where the processor has it; elsewhere it is eight times slower."""
     return stage.bfloat16 and cpu_has_bf16()
@@ -227,8 +232,7 @@ class Run:
         try:
             while self.step < self.stage.steps and not stop():
                 done = self._one()
-                last = self.step == self.stage.steps
-                if validate is not None and (last or self.step % self.stage.validate_every == 0):
+                if validate is not None and validates(self.step, self.stage.validate_every, self.stage.steps):
                     self.model.eval()
                     done.losses.update(validate(self.model))
                     self.model.train()

@@ -35,6 +35,8 @@ from model.training.fact_words import (
 )
 from model.training.sayings import Saying, say, sayings_of
 
+QUESTION, ANSWER = "Question:", " Answer:"  # around a question in every prompt
+
 
 @dataclass(frozen=True, slots=True)
 class Fact:
@@ -205,12 +207,12 @@ def plant(
 
 def question_tokens(words: Words, question: str) -> list[int]:
     """The prompt of a question, up to where the answer starts."""
-    return words.short("Question:") + words.encode(" " + question) + words.short(" Answer:")
+    return words.short(QUESTION) + words.encode(" " + question) + words.short(ANSWER)
 
 
 def own_tokens(words: Words) -> slice:
     """The tokens of such a prompt that are the question's own."""
-    return slice(len(words.short("Question:")), -len(words.short(" Answer:")))
+    return slice(len(words.short(QUESTION)), -len(words.short(ANSWER)))
 
 
 def answer_tokens(words: Words, answer: str) -> list[int]:

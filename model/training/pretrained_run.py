@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from model.errors import TrainingError
-from model.training.loop import Step, Validate
+from model.training.loop import Step, Validate, validates
 from model.training.lora import PROJECTORS, Learner, set_learning
 from model.training.pretrained_distributed import Together
 from model.training.pretrained_memory import MemoryState, first_state, refitted
@@ -65,8 +65,7 @@ class PretrainedRun:
         try:
             while self.step < self.stage.steps and not self.together.any(stop()):
                 done = self._one()
-                last = self.step == self.stage.steps
-                if validate is not None and (last or self.step % self.stage.validate_every == 0):
+                if validate is not None and validates(self.step, self.stage.validate_every, self.stage.steps):
                     self.learner.eval()
                     done.losses.update(validate(self.learner.model))
                     self.learner.train()

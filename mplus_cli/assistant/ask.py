@@ -160,15 +160,18 @@ class Session:
         """A prompt as token ids (1, n); a prompt that does not fit the window loses its beginning."""
         import torch
 
-        ids = self.engine.tokenizer.encode(text)[-max(1, self.engine.prompt_tokens - room) :]
+        ids = self.engine.tokenizer.encode(text)[-self._longest(room) :]
         return torch.tensor([ids], device=self.engine.model.device)
+
+    def _longest(self, room: int) -> int:
+        return max(1, self.engine.prompt_tokens - room)
 
     def read(self, sight: Sight, asked: Prompt, room: int) -> Prefilled:
         """Read a prompt behind a memory; its own words alone point at chunks."""
         import torch
 
-        ids = self.encode(asked.text, room)
-        _, offsets = self.engine.tokenizer.encode_with_offsets(asked.text)
+        tokens, offsets = self.engine.tokenizer.encode_with_offsets(asked.text)
+        ids = torch.tensor([tokens[-self._longest(room) :]], device=self.engine.model.device)
         own = [any(start < last and end > first for first, last in asked.own) for start, end in offsets]
         return sight.reader.prefill(ids, room, asked=torch.tensor(own[-ids.shape[1] :]))
 
